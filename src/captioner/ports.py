@@ -1,0 +1,109 @@
+"""The few protocols that stages see of the outside world. Adapters implement them; ``bootstrap.py`` wires them.
+
+A port exists only where two implementations do (the second is often the fake in ``tests/fakes.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Run(Protocol):
+    """One tracked run."""
+
+    id: str
+
+    def params(self, values: Mapping[str, Any]) -> None: ...
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
+    def tags(self, values: Mapping[str, str]) -> None: ...
+    def file(self, path: Path, folder: str = "") -> None: ...
+    def end(self, failed: bool = False) -> None: ...
+
+
+class Tracker(Protocol):
+    """Where runs are remembered. Implementations: MLflow; nothing at all (``stages.train.NoTracker``)."""
+
+    def start(self, name: str, tags: Mapping[str, str]) -> Run:
+        """A new run."""
+
+    def find(self, tag: str, value: str) -> Run | None:
+        """The newest run that carries `tag` = `value`, open for more."""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version in the registry. `digest` is the SHA-256 of its model.tar.gz."""
+
+    name: str
+    version: str
+    digest: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: Sequence[str] = ()
+
+
+class Registry(Protocol):
+    """The model registry. Implementations: MLflow; the fake of the tests."""
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None: ...
+    def by_digest(self, name: str, digest: str) -> ModelVersion | None: ...
+    def create(self, name: str, artifact: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        """Register the packed artifact (model.tar.gz) as a new version that MLflow can load and serve."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+    def drop_alias(self, name: str, alias: str) -> None: ...
+    def fetch(self, model: ModelVersion, folder: Path) -> Path:
+        """The model.tar.gz of `model`, digest checked, in `folder`."""
+
+    def fetch_predictions(self, model: ModelVersion, folder: Path) -> Path:
+        """The test-set predictions (predictions.jsonl) that `model` was judged by."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One production variant as it is live."""
+
+    name: str
+    weight: float
+    model_version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    name: str
+    status: str
+    config: str | None
+    variants: Sequence[Variant] = ()
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """What a variant should be: an artifact in the local file system, and the share of traffic it gets."""
+
+    name: str
+    artifact: Path
+    digest: str
+    model_version: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the endpoint said, and which variant said it."""
+
+    variant: str
+    body: Mapping[str, Any]
+
+
+class Endpoint(Protocol):
+    """A SageMaker endpoint with production variants. Implementations: boto3; the fake of the tests."""
+
+    def state(self, name: str) -> EndpointState | None: ...
+    def apply(self, name: str, variants: Sequence[VariantSpec], instance_type: str, instances: int, wait_s: int) -> EndpointState:
+        """Make the endpoint be these variants: create or update, wait, verify it is what was asked for, collect garbage."""
+
+    def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer: ...

@@ -1,0 +1,91 @@
+"""Where it runs: the environment, read once. Nothing here may change what is computed.
+
+Knows nothing of params.yaml. Every variable is listed in README's configuration table (a test compares them).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.errors import BadParams
+
+VARIABLES = {
+    "CAPTIONER_HOME": "folder of the local state (default: .captioner in the project)",
+    "CAPTIONER_FLICKR8K": "folder or URL that holds Flickr8k (default: the public release's URL)",
+    "CAPTIONER_WORD_VECTORS": "folder that relative word vector files are looked up in (default: the project)",
+    "CAPTIONER_FEATURE_STORE": "folder of the feature store (default: .captioner/features)",
+    "CAPTIONER_WEIGHTS": "folder with encoder weights as keras.applications names them (default: download)",
+    "CAPTIONER_MLFLOW_URI": "tracking and registry server (default: the local one, or its SQLite file)",
+    "CAPTIONER_PREFECT_API": "Prefect API (default: the local server)",
+    "CAPTIONER_AWS": "local (default) or real: only real ever reaches AWS",
+    "CAPTIONER_PORT_MLFLOW": "first port tried for MLflow (default 5000)",
+    "CAPTIONER_PORT_PREFECT": "first port tried for Prefect (default 4200)",
+    "CAPTIONER_PORT_AWS": "first port tried for the local AWS (default 5566)",
+    "CAPTIONER_THREADS": "threads for TensorFlow (default: one per core)",
+    "CAPTIONER_PROGRESS": "bar, json or none (default: bar on a terminal, none elsewhere)",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One process's view of the environment. Paths are absolute."""
+
+    home: Path
+    flickr8k: str | None
+    word_vectors: Path
+    feature_store: Path
+    weights: Path | None
+    mlflow_uri: str | None
+    prefect_api: str | None
+    aws: str
+    port_mlflow: int
+    port_prefect: int
+    port_aws: int
+    threads: int
+    progress: str | None
+
+    @classmethod
+    def from_env(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the variables above. Raises BadParams for an unknown CAPTIONER_* name or a bad value."""
+        env = os.environ if environ is None else environ
+        unknown = sorted(name for name in env if name.startswith("CAPTIONER_") and name not in VARIABLES)
+        if unknown:
+            raise BadParams(f"{unknown[0]} is not a setting; the valid ones are: {', '.join(VARIABLES)}.")
+        home = _path(env.get("CAPTIONER_HOME"), root) or root / ".captioner"
+        weights = _path(env.get("CAPTIONER_WEIGHTS"), root)
+        return cls(
+            home=home,
+            flickr8k=env.get("CAPTIONER_FLICKR8K") or None,
+            word_vectors=_path(env.get("CAPTIONER_WORD_VECTORS"), root) or root,
+            feature_store=_path(env.get("CAPTIONER_FEATURE_STORE"), root) or home / "features",
+            weights=weights,
+            mlflow_uri=env.get("CAPTIONER_MLFLOW_URI") or None,
+            prefect_api=env.get("CAPTIONER_PREFECT_API") or None,
+            aws=_one_of(env, "CAPTIONER_AWS", ("local", "real")) or "local",
+            port_mlflow=_number(env, "CAPTIONER_PORT_MLFLOW", 5000),
+            port_prefect=_number(env, "CAPTIONER_PORT_PREFECT", 4200),
+            port_aws=_number(env, "CAPTIONER_PORT_AWS", 5566),
+            threads=_number(env, "CAPTIONER_THREADS", os.cpu_count() or 1),
+            progress=_one_of(env, "CAPTIONER_PROGRESS", ("bar", "json", "none")),
+        )
+
+
+def _path(value: str | None, root: Path) -> Path | None:
+    return (root / Path(value).expanduser()).absolute() if value else None
+
+
+def _one_of(env: Mapping[str, str], name: str, valid: tuple[str, ...]) -> str | None:
+    value = env.get(name) or None
+    if value is not None and value not in valid:
+        raise BadParams(f"{name} is {value!r}; the valid values are: {', '.join(valid)}.")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name) or str(default)
+    if not value.isdigit() or not 0 < int(value) < 65536:
+        raise BadParams(f"{name} is {value!r}; it must be a whole number from 1 to 65535.")
+    return int(value)
