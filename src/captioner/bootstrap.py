@@ -1,0 +1,148 @@
+"""The only place that wires adapters to stages: the CLI verbs and the Prefect tasks both come through here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captioner.errors import BadParams
+from captioner.params import Params, load_params
+from captioner.paths import Paths
+from captioner.settings import Settings
+
+if TYPE_CHECKING:
+    from captioner.ports import Endpoint, Registry, Tracker
+
+
+@dataclass(frozen=True)
+class App:
+    """One project on one machine: what is computed, where it runs, where its files lie."""
+
+    params: Params
+    settings: Settings
+    paths: Paths
+
+    @property
+    def name(self) -> str:
+        """The experiment, the registered model and the endpoint of this profile."""
+        return f"captioner-{self.params.profile}"
+
+    def tracker(self) -> Tracker:
+        from captioner.adapters.mlflow_tracking import MlflowTracker, tracking_uri
+
+        return MlflowTracker(tracking_uri(self.settings, self.paths), self.name, self.paths)
+
+    def registry(self) -> Registry:
+        from captioner.adapters.mlflow_registry import MlflowRegistry
+        from captioner.adapters.mlflow_tracking import tracking_uri
+
+        return MlflowRegistry(tracking_uri(self.settings, self.paths), self.paths)
+
+    def endpoint(self) -> Endpoint:
+        from captioner.adapters.sagemaker import SageMakerEndpoint
+
+        return SageMakerEndpoint(self.settings, self.paths)
+
+
+def open_app(root: Path | None = None) -> App:
+    """The project in `root` (default: here). Raises BadParams when params.yaml or a setting is wrong."""
+    root = (root or Path.cwd()).absolute()
+    settings = Settings.from_env(root)
+    return App(params=load_params(root / "params.yaml"), settings=settings, paths=Paths.of(root, settings))
+
+
+def run_stage(stage: str, candidate: str | None = None, root: Path | None = None) -> Any:
+    """Run one stage and return its report. `candidate` is needed by train, export and evaluate."""
+    app = open_app(root)
+    if stage not in STAGES:
+        raise BadParams(f"There is no stage {stage!r}; the stages are: {', '.join(STAGES)}.")
+    if stage in PER_CANDIDATE:
+        app.params.decoder(candidate or "")
+        return STAGES[stage](app, candidate)
+    return STAGES[stage](app)
+
+
+def _acquire(app: App) -> Any:
+    from captioner.stages import acquire
+
+    return acquire.run(app.params.acquire, app.paths, app.settings)
+
+
+def _validate(app: App) -> Any:
+    from captioner.stages import validate
+
+    return validate.run(app.params.validate_, app.paths)
+
+
+def _features(app: App) -> Any:
+    use_cores(app.settings.threads)
+    from captioner.stages import features
+
+    return features.run(app.params.features, app.paths, app.settings)
+
+
+def _train(app: App, candidate: str) -> Any:
+    use_cores(app.settings.threads)
+    from captioner.stages import train
+
+    return train.run(
+        app.params.train,
+        app.params.decoder(candidate),
+        app.paths,
+        candidate,
+        tracker=app.tracker(),
+        word_vectors=app.settings.word_vectors,
+    )
+
+
+def _export(app: App, candidate: str) -> Any:
+    use_cores(app.settings.threads)
+    from captioner.stages import export
+
+    return export.run(app.params.export, app.paths, candidate, weights=app.settings.weights)
+
+
+def _evaluate(app: App, candidate: str) -> Any:
+    use_cores(app.settings.threads)
+    from captioner.stages import evaluate
+
+    return evaluate.run(app.params.evaluate, app.paths, candidate)
+
+
+def _register(app: App) -> Any:
+    from captioner.stages import register
+
+    return register.run(
+        app.params.register_, app.paths, app.tracker(), app.registry(), app.name, app.params.candidates
+    )
+
+
+def _deploy(app: App) -> Any:
+    from captioner.stages import deploy
+
+    return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name)
+
+
+PER_CANDIDATE = ("train", "export", "evaluate")
+STAGES: dict[str, Callable[..., Any]] = {
+    "acquire": _acquire,
+    "validate": _validate,
+    "features": _features,
+    "train": _train,
+    "export": _export,
+    "evaluate": _evaluate,
+    "register": _register,
+    "deploy": _deploy,
+}
+
+
+def use_cores(threads: int) -> None:
+    """Tell TensorFlow, before its first import, how many threads it has, and to keep its start-up chatter down."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")

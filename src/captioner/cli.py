@@ -1,0 +1,221 @@
+"""``captioner VERB``: parses, dispatches, and turns errors into one sentence and an exit code.
+
+Every handler imports what it needs when it runs, so that ``captioner --help`` costs nothing. Exit codes: 0 done,
+1 a gate said no, 2 bad input or environment, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from captioner import __version__
+from captioner.errors import BadEnvironment, BadInput, CaptionerError
+
+STAGE_VERBS = {
+    "acquire": "bring the dataset into data/raw",
+    "validate": "check it with Great Expectations, bad rows to quarantine",
+    "features": "CNN features of every image, from the feature store where it has them",
+    "train": "train one candidate's decoder on the features",
+    "export": "one artifact from image bytes to caption",
+    "evaluate": "caption the test split with the artifact and score it",
+    "register": "put the candidates into the MLflow registry, through the gate",
+    "deploy": "bring the endpoint in line with champion and challenger",
+}
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code."""
+    options = parser().parse_args(argv)
+    try:
+        return int(options.handler(options) or 0)
+    except CaptionerError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("captioner: interrupted; the same command goes on from where it was.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        return _fail(BadEnvironment(f"{error.filename or 'The disk'} cannot be written: {error.strerror}."))
+
+
+def _fail(error: CaptionerError) -> int:
+    if os.environ.get("CAPTIONER_PROGRESS") == "json":
+        fault = {"type": type(error).__name__, "message": str(error), "transient": error.transient}
+        print(json.dumps({"error": fault}), file=sys.stderr)
+    else:
+        print(f"captioner: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    top = argparse.ArgumentParser(prog="captioner", description="Tell me about the image.")
+    top.add_argument("--version", action="version", version=f"captioner {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, handler: Any, text: str, group: Any = verbs) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = group.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        one.set_defaults(handler=handler)
+        return one
+
+    def as_json(one: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        one.add_argument("--json", action="store_true", help="one JSON object for machines")
+        return one
+
+    run = verb("run", _run, "run the whole training flow: every stale stage, then register and deploy")
+    run.add_argument("--no-release", action="store_true", help="stop before register and deploy")
+    run.add_argument("--force", action="store_true", help="run every stage, stale or not")
+
+    for name, text in STAGE_VERBS.items():
+        stage = as_json(verb(name, _stage, text))
+        stage.set_defaults(stage=name, candidate=None)
+        if name in ("train", "export", "evaluate"):
+            stage.add_argument("candidate", help="a name from params.yaml's candidates")
+
+    caption = verb("caption", _caption, "caption images: files, folders or URLs")
+    caption.add_argument("images", nargs="+", metavar="IMAGE|FOLDER|URL")
+    caption.add_argument("--json", action="store_true", help="one JSON object a line")
+    caption.add_argument("--model", default=None, help="champion, challenger, a models:/ URI or a model.tar.gz")
+    caption.add_argument("--beam", type=int, default=None, help="beam width (default: the model's own)")
+    caption.add_argument("--top", type=int, default=None, help="how many captions (default: the model's own)")
+
+    as_json(verb("up", _up, "start the local stack: Prefect, MLflow, local AWS, deployments"))
+    as_json(verb("down", _down, "stop the local stack; its state stays"))
+    as_json(verb("status", _status, "what is up, and what the endpoint serves"))
+    as_json(verb("reconcile", _reconcile, "bring the endpoint in line with the registry's aliases"))
+
+    schedule = verb("schedule", _schedule, "schedule retraining")
+    schedule.add_argument("--cron", required=True, help='five fields, e.g. "0 3 * * 1"; "off" ends it')
+    schedule.add_argument("--timezone", default="UTC")
+
+    profile = verb("profile", None, "choose what params.yaml holds")
+    profiles = profile.add_subparsers(metavar="ACTION", required=True)
+    use = verb("use", _profile_use, "put profiles/NAME.yaml into params.yaml and show the difference", profiles)
+    use.add_argument("name")
+
+    data = verb("data", None, "send the data to the DVC remote, or fetch it")
+    actions = data.add_subparsers(metavar="ACTION", required=True)
+    for action, text in (("push", "send what dvc.lock names"), ("pull", "fetch what dvc.lock names")):
+        as_json(verb(action, _data, text, actions)).set_defaults(action=action)
+
+    serve = verb("serve", _serve, "serve one model by SageMaker's container contract")
+    serve.add_argument("--model-dir", type=Path, default=Path("/opt/ml/model"))
+    serve.add_argument("--host", default="0.0.0.0")
+    serve.add_argument("--port", type=int, default=8080)
+    return top
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from captioner.bootstrap import run_stage
+
+    _show(run_stage(options.stage, options.candidate), options.json)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from captioner import stack
+    from captioner.bootstrap import open_app
+
+    app = open_app()
+    return stack.run_flow(app.settings, app.paths, release=not options.no_release, force=options.force)
+
+
+def _caption(options: argparse.Namespace) -> int:
+    from captioner.bootstrap import open_app
+    from captioner.captioning import caption_all
+
+    return caption_all(
+        open_app(), options.images, model=options.model, beam=options.beam, top=options.top, as_json=options.json
+    )
+
+
+def _up(options: argparse.Namespace) -> None:
+    from captioner import stack
+    from captioner.bootstrap import open_app
+
+    app = open_app()
+    _show(stack.up(app.settings, app.paths), options.json)
+
+
+def _down(options: argparse.Namespace) -> None:
+    from captioner import stack
+    from captioner.paths import Paths
+    from captioner.settings import Settings
+
+    # Not through params.yaml: a broken one must not keep servers running.
+    settings = Settings.from_env(Path.cwd())
+    _show(stack.down(settings, Paths.of(Path.cwd(), settings)), options.json)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from captioner.status import overview, render
+
+    found = overview()
+    print(json.dumps(found, indent=2) if options.json else render(found))
+
+
+def _reconcile(options: argparse.Namespace) -> None:
+    from captioner.bootstrap import run_stage
+
+    _show(run_stage("deploy"), options.json)
+
+
+def _schedule(options: argparse.Namespace) -> int:
+    from captioner import stack
+    from captioner.bootstrap import open_app
+
+    app = open_app()
+    return stack.schedule(app.settings, app.paths, cron=options.cron, timezone=options.timezone)
+
+
+def _profile_use(options: argparse.Namespace) -> None:
+    from captioner import profiles
+    from captioner.paths import Paths
+    from captioner.settings import Settings
+
+    root = Path.cwd()
+    print(profiles.use(Paths.of(root, Settings.from_env(root)), options.name))
+
+
+def _data(options: argparse.Namespace) -> None:
+    from captioner.bootstrap import move_data
+
+    _show(move_data(options.action), options.json)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from captioner import serve
+
+    if not 0 <= options.port < 65536:
+        raise BadInput(f"{options.port} is not a port.")
+    return serve.main(options.model_dir, options.host, options.port)
+
+
+def _show(report: Any, as_json: bool) -> None:
+    """A report as JSON, as the text it gives of itself, or as a list of its fields."""
+    if dataclasses.is_dataclass(report) and not isinstance(report, type):
+        fields: Any = dataclasses.asdict(report)
+    else:
+        fields = report
+    if as_json:
+        print(json.dumps(fields, indent=2, sort_keys=True, default=str))
+    elif type(report).__str__ is not object.__str__ and not dataclasses.is_dataclass(report):
+        print(report)
+    elif hasattr(report, "render"):
+        print(report.render())
+    else:
+        for key, value in fields.items():
+            print(f"{key.replace('_', ' '):<20} {json.dumps(value, default=str) if isinstance(value, dict | list | tuple) else value}")
