@@ -1,0 +1,65 @@
+"""Fixtures that every test may use: the shared data, and a small project of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from captioner.paths import Paths
+from captioner.settings import VARIABLES, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A developer's own settings must not decide what a test sees.
+for _name in VARIABLES:
+    os.environ.pop(_name, None)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+SHARED = Path(os.environ.pop("CAPTIONER_TEST_SHARED", "") or ROOT.parent / "shared")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout that these tests belong to. Read it; never write into it."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that is not ours to ship (Flickr8k, GloVe). Skips where there is none."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED.name}/ folder beside the checkout (CAPTIONER_TEST_SHARED names another)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def flickr8k(shared: Path) -> Path:
+    """The folder with Flickr8k's two archives. Skips where there is none."""
+    folder = shared / "flickr8k"
+    if not (folder / "Flickr8k_text.zip").is_file():
+        pytest.skip(f"no flickr8k/Flickr8k_text.zip in {shared.name}/")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty project: params.yaml, profiles/ and dvc.yaml, no data and no repository."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    return folder
+
+
+@pytest.fixture
+def settings(project: Path) -> Settings:
+    return Settings.from_env(project, {"CAPTIONER_PROGRESS": "none"})
+
+
+@pytest.fixture
+def paths(project: Path, settings: Settings) -> Paths:
+    return Paths.of(project, settings)
