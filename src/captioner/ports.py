@@ -15,11 +15,20 @@ class Run(Protocol):
     """One tracked run."""
 
     id: str
+    url: str  # its page in the UI, "" where there is none
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
     def tags(self, values: Mapping[str, str]) -> None: ...
-    def file(self, path: Path, folder: str = "") -> None: ...
+    def tag(self, name: str) -> str | None:
+        """What the run is tagged with."""
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """An input of the run: what it is called, its DVC hash, where it lies, and what it was used for."""
+
+    def file(self, path: Path, folder: str = "") -> None:
+        """Attach a file, or a folder with everything in it."""
+
     def end(self, failed: bool = False) -> None: ...
 
 
@@ -52,6 +61,7 @@ class Registry(Protocol):
     def create(self, name: str, artifact: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """Register the packed artifact (model.tar.gz) as a new version that MLflow can load and serve."""
 
+    def tag(self, model: ModelVersion, tags: Mapping[str, str]) -> None: ...
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
     def drop_alias(self, name: str, alias: str) -> None: ...
     def fetch(self, model: ModelVersion, folder: Path) -> Path:
