@@ -1,0 +1,91 @@
+"""Beam search in the graph: one compiled loop for a whole batch, whatever the decoder. A beam of 1 is greedy search.
+
+Two sets per image, as in tensor2tensor's search: the `beam` best unfinished captions, and the `beam` best finished ones by
+log probability / length ** power, length counting the words and the end token (0 keeps the plain log probability). An image
+is done when no unfinished caption can still beat its worst finished one; that bound is exact, so the
+images around it in the batch change nothing. A caption that never ends is returned as it stands: there is
+always an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from captioner.model.decoder import Context, Decoder, State
+from captioner.text import END, PAD, START, UNKNOWN
+
+NEVER = -1e9
+
+
+def beam_search(
+    decoder: Decoder, context: Context, beam: tf.Tensor | int, max_words: int, length_power: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `beam` best captions of each image, best first.
+
+    Returns ids [B, beam, max_words + 1] int32, padded after the end token, and log probabilities [B, beam], natural, summed
+    over the words and the end token.
+    """
+    beam = tf.convert_to_tensor(beam, tf.int32)
+    batch = tf.shape(next(iter(context.values())))[0]
+    length = max_words + 1
+    forbidden = tf.reduce_sum(tf.one_hot([PAD, START, UNKNOWN], decoder.vocabulary), axis=0) * NEVER
+    only_end = (1.0 - tf.one_hot(END, decoder.vocabulary)) * NEVER
+    state = decoder.initial(context, beam)
+    first = tf.where(tf.range(beam) == 0, 0.0, NEVER)
+    alive = (
+        tf.fill([batch, beam, length], PAD),
+        tf.fill([batch, beam], START),
+        tf.tile(first[None], [batch, 1]),
+        *state,
+    )
+    done = (tf.fill([batch, beam, length], PAD), tf.fill([batch, beam], NEVER), tf.fill([batch, beam], NEVER))
+
+    def normalised(log_probability: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        return log_probability / tf.cast(words, tf.float32) ** length_power
+
+    def open_images(t: tf.Tensor, alive: Any, done: Any) -> tf.Tensor:
+        hope = normalised(alive[2][:, 0], tf.constant(length))
+        return (t < length) & tf.reduce_any(hope > done[2][:, -1])
+
+    def body(t: tf.Tensor, alive: Any, done: Any) -> Any:
+        ids, last, score, h, c = alive
+        logits, (h, c) = decoder.step(context, last, (h, c))
+        log_words = tf.nn.log_softmax(logits) + forbidden + tf.where(t == max_words, only_end, 0.0)
+        # The best 2 * beam of each row suffice: at most one of a row's candidates ends it.
+        wide = tf.minimum(2 * beam, decoder.vocabulary)
+        best, word = tf.math.top_k(log_words, wide)
+        total = tf.reshape(score[:, :, None] + best, [batch, beam * wide])
+        total, flat = tf.math.top_k(total, wide)
+        parent, word = flat // wide, tf.gather(tf.reshape(word, [batch, beam * wide]), flat, batch_dims=1)
+        here = tf.one_hot(t, length, dtype=tf.int32)
+        longer = tf.gather(ids, parent, batch_dims=1) + word[:, :, None] * here
+        ends = word == END
+
+        finished_score = tf.where(ends & (total > NEVER / 2), normalised(total, t + 1), NEVER)
+        pool_score = tf.concat([done[2], finished_score], axis=1)
+        pool_score, keep = tf.math.top_k(pool_score, beam)
+        pool_ids = tf.gather(tf.concat([done[0], longer], axis=1), keep, batch_dims=1)
+        pool_total = tf.gather(tf.concat([done[1], total], axis=1), keep, batch_dims=1)
+
+        alive_total, keep = tf.math.top_k(tf.where(ends, NEVER, total), beam)
+        rows = tf.gather(parent, keep, batch_dims=1)
+        new_state: State = (tf.gather(h, rows, batch_dims=1), tf.gather(c, rows, batch_dims=1))
+        new_ids = tf.gather(longer, keep, batch_dims=1)
+        new_last = tf.gather(word, keep, batch_dims=1)
+        return t + 1, (new_ids, new_last, alive_total, *new_state), (pool_ids, pool_total, pool_score)
+
+    shapes = (
+        tf.TensorShape([]),
+        (
+            tf.TensorShape([None, None, length]),
+            tf.TensorShape([None, None]),
+            tf.TensorShape([None, None]),
+            tf.TensorShape([None, None, decoder.params.units]),
+            tf.TensorShape([None, None, decoder.params.units]),
+        ),
+        (tf.TensorShape([None, None, length]), tf.TensorShape([None, None]), tf.TensorShape([None, None])),
+    )
+    _, _, done = tf.while_loop(open_images, body, (0, alive, done), shape_invariants=shapes)
+    return done[0], done[1]

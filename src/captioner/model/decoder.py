@@ -1,0 +1,299 @@
+"""The decoders: from an image's features to words. Knows nothing of files, strings or training data.
+
+Both are one LSTM whose input is hoisted out of the recurrence; they differ in what the image adds to it:
+
+- ``merge``, the seed's network: the pooled image vector is added to every word's embedding; the hidden state goes to the softmax.
+- ``attention``: the hidden state attends over the grid's cells and over a visual sentinel, so that the network can
+  also look away from the image (Lu et al. 2017, "Knowing When to Look", arXiv:1612.01887, with scaled dot products).
+  Attention does not feed back into the recurrence, so in training it is one matrix product over all steps.
+
+Shapes: B images, N rows per image (its captions in training, its beams in decoding), T steps, V words, U units, and
+C cells of D channels each. Images are projected once and shared by their N rows. Training sees real tokens only: the P of them
+lie packed, step after step, longest caption first, so that no product is spent on padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from captioner.params import DecoderParams
+
+Context = dict[str, tf.Tensor]
+State = tuple[tf.Tensor, tf.Tensor]
+
+
+class Dropout:
+    """Dropout masks that depend on a seed and a step alone, so that a resumed run draws what an unbroken one would."""
+
+    def __init__(self, rate: float, seed: int, step: tf.Tensor) -> None:
+        self.rate, self.seed, self.step, self.calls = rate, seed, step, 0
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        self.calls += 1
+        if self.rate == 0:
+            return x
+        seed = tf.stack([tf.constant(self.seed * 1000 + self.calls, tf.int32), tf.cast(self.step, tf.int32)])
+        keep = 1.0 - self.rate
+        mask = tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < keep, x.dtype)
+        return x * mask / keep
+
+
+def no_dropout(x: tf.Tensor) -> tf.Tensor:
+    """What stands for dropout wherever the network is used rather than trained."""
+    return x
+
+
+DropoutLike = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Look(Protocol):
+    """Brings queries to their images' cells, [B, M, ...], for one product, and its result back."""
+
+    def __call__(self, query: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor], /) -> tf.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the real tokens of [B, N, T] lie once they are packed, step after step, longest caption first."""
+
+    order: tf.Tensor  # [R] rows (of B * N) by falling length
+    sizes: tf.Tensor  # [T] rows that are still running at each step
+    image: tf.Tensor  # [P] which image each token belongs to
+    flat: tf.Tensor  # [P] each token's place in the flat [B * N * T]
+
+    @classmethod
+    def of(cls, real: tf.Tensor) -> Packing:
+        """`real` [B, N, T] is true where there is a token; every row's tokens come first."""
+        b, n, t = tf.unstack(tf.shape(real))
+        rows = tf.reshape(real, [b * n, t])
+        order = tf.argsort(tf.reduce_sum(tf.cast(rows, tf.int32), axis=1), direction="DESCENDING", stable=True)
+        running = tf.transpose(tf.gather(rows, order))
+        where = tf.cast(tf.where(running), tf.int32)
+        row = tf.gather(order, where[:, 1])
+        sizes = tf.reduce_sum(tf.cast(running, tf.int32), axis=1)
+        return cls(order=order, sizes=sizes, image=row // n, flat=row * t + where[:, 0])
+
+    def pick(self, padded: tf.Tensor) -> tf.Tensor:
+        """[B, N, T] → [P]."""
+        return tf.gather(tf.reshape(padded, [-1]), self.flat)
+
+
+class Recurrence(keras.layers.Layer):
+    """An LSTM over inputs that are projected for all steps at once; only ``h @ W`` stays in the loop."""
+
+    def __init__(self, units: int, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.seed = seed
+
+    def build(self, _: Any = None) -> None:
+        orthogonal = keras.initializers.Orthogonal(seed=self.seed)
+        self.kernel = self.add_weight(shape=(self.units, 4 * self.units), initializer=orthogonal, name="kernel")
+        self.bias = self.add_weight(shape=(4 * self.units,), initializer="zeros", name="bias")
+        # A forget gate that starts open (Jozefowicz et al. 2015).
+        self.bias.assign(np.concatenate([np.zeros(self.units), np.ones(self.units), np.zeros(2 * self.units)]))
+        self.built = True
+
+    def step(self, inputs: tf.Tensor, state: State) -> State:
+        """One step. `inputs` [..., 4U] are projected already; `state` is (h, c), each [..., U]."""
+        h, c = state
+        gates = inputs + tf.matmul(h, self.kernel) + self.bias
+        i, f, g, o = tf.split(gates, 4, axis=-1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+        return tf.sigmoid(o) * tf.tanh(c), c
+
+    def packed(self, inputs: tf.Tensor, state: State, packing: Packing) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """All steps over packed tokens. `inputs` [P, 4U], `state` of the rows in the packing's order [R, U].
+
+        Returns, each [P, U]: h before the step, h and c after it.
+        """
+        steps = tf.shape(packing.sizes)[0]
+        ends = tf.cumsum(packing.sizes)
+        outs = [tf.TensorArray(tf.float32, steps, element_shape=[None, self.units], infer_shape=False) for _ in range(3)]
+
+        def body(t: tf.Tensor, h: tf.Tensor, c: tf.Tensor, outs: Any) -> Any:
+            size, end = packing.sizes[t], ends[t]
+            before = h[:size]
+            h, c = self.step(inputs[end - size : end], (before, c[:size]))
+            return t + 1, h, c, [out.write(t, x) for out, x in zip(outs, (before, h, c), strict=True)]
+
+        any_rows = tf.TensorShape([None, self.units])
+        shapes = (tf.TensorShape([]), any_rows, any_rows, [tf.TensorShape(None)] * 3)
+        _, _, _, outs = tf.while_loop(lambda t, *_: t < steps, body, (0, *state, outs), shape_invariants=shapes)
+        before, hs, cs = (out.concat() for out in outs)
+        return before, hs, cs
+
+
+class Decoder(keras.Model):
+    """What the two networks share: embedding, recurrence and softmax."""
+
+    def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
+        super().__init__()
+        self.params, self.vocabulary, self.channels, self.seed = params, vocabulary, channels, seed
+        dense = keras.layers.Dense
+        glorot = [keras.initializers.GlorotUniform(seed=seed * 100 + i) for i in range(12)]
+        self.initializers = glorot
+        self.embedding = keras.layers.Embedding(
+            vocabulary, params.embedding, embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed), name="embedding"
+        )
+        self.word_gates = dense(4 * params.units, use_bias=False, kernel_initializer=glorot[0], name="word_gates")
+        self.recurrence = Recurrence(params.units, seed, name="recurrence")
+        self.softmax = dense(vocabulary, kernel_initializer=glorot[1], name="softmax")
+
+    def build(self, _: Any = None) -> None:
+        units, embedding = self.params.units, self.params.embedding
+        self.embedding.build((None,))
+        self.word_gates.build((None, embedding))
+        self.recurrence.build()
+        self.softmax.build((None, units))
+        self.built = True
+
+    def image(self, grid: tf.Tensor, drop: DropoutLike = no_dropout) -> Context:
+        """What the rows of an image share. `grid` [B, C, D]; every tensor in the result starts with B."""
+        raise NotImplementedError
+
+    def initial(self, context: Context, rows: tf.Tensor | int) -> State:
+        """The state before the first word, [B, rows, U] twice."""
+        raise NotImplementedError
+
+    def inputs(self, image: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        """Projected inputs of the recurrence [..., 4U], for embedded `words` [..., E] and what `per_row` gave of their images."""
+        raise NotImplementedError
+
+    def per_row(self, context: Context) -> tf.Tensor:
+        """The part of the context that `inputs` adds to every word, [B, ...]."""
+        raise NotImplementedError
+
+    def output(self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+        """What the softmax sees, [..., U]; `before` is h one step earlier, `look` how queries reach their images."""
+        raise NotImplementedError
+
+    def hidden(self, context: Context, tokens: tf.Tensor, packing: Packing, drop: DropoutLike = no_dropout) -> tf.Tensor:
+        """Teacher forcing on whole sequences: what the softmax sees of each real token, packed [P, U]."""
+        b, n, t = tf.unstack(tf.shape(tokens))
+        words = drop(self.embedding(packing.pick(tokens)))
+        inputs = self.inputs(tf.gather(self.per_row(context), packing.image), words)
+        h, c = (tf.gather(tf.reshape(x, [b * n, self.params.units]), packing.order) for x in self.initial(context, n))
+        before, hs, cs = self.recurrence.packed(inputs, (h, c), packing)
+
+        def look(query: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+            # Attention is a product per image: the packed queries go back to their images for it.
+            padded = tf.scatter_nd(packing.flat[:, None], query, [b * n * t, query.shape[-1]])
+            found = attend(tf.reshape(padded, [b, n * t, query.shape[-1]]))
+            return tf.gather(tf.reshape(found, [b * n * t, found.shape[-1]]), packing.flat)
+
+        return drop(self.output(context, look, words, before, hs, cs))
+
+    def step(self, context: Context, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """One decoding step: logits [B, N, V] and the new state, for `tokens` [B, N]."""
+        words = self.embedding(tokens)
+        h, c = self.recurrence.step(self.inputs(self.per_row(context)[:, None], words), state)
+        out = self.output(context, lambda query, attend: attend(query), words, state[0], h, c)
+        return self.softmax(out), (h, c)
+
+
+class Merge(Decoder):
+    """The seed's network: Dense(image) + embedding → LSTM → softmax."""
+
+    def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
+        super().__init__(params, vocabulary, channels, seed)
+        self.project = keras.layers.Dense(
+            params.embedding, activation="relu", kernel_initializer=self.initializers[2], name="project"
+        )
+
+    def build(self, _: Any = None) -> None:
+        self.project.build((None, self.channels))
+        super().build()
+
+    def image(self, grid: tf.Tensor, drop: DropoutLike = no_dropout) -> Context:
+        return {"image": self.project(drop(tf.reduce_mean(grid, axis=1)))}
+
+    def initial(self, context: Context, rows: tf.Tensor | int) -> State:
+        zeros = tf.zeros([tf.shape(context["image"])[0], rows, self.params.units])
+        return zeros, zeros
+
+    def per_row(self, context: Context) -> tf.Tensor:
+        return context["image"]
+
+    def inputs(self, image: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        return self.word_gates(words + image)
+
+    def output(self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+        return h
+
+
+class Attention(Decoder):
+    """LSTM with spatial attention and a visual sentinel."""
+
+    def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
+        super().__init__(params, vocabulary, channels, seed)
+        units, init = params.units, self.initializers
+
+        def dense(size: int, i: int, name: str, activation: str | None = None, bias: bool = True) -> Any:
+            return keras.layers.Dense(size, activation, bias, kernel_initializer=init[i], name=name)
+
+        self.values = dense(units, 2, "values", "relu")
+        self.keys = dense(units, 3, "keys", bias=False)
+        self.query = dense(units, 4, "query", bias=False)
+        self.image_gates = dense(4 * units, 5, "image_gates", bias=False)
+        self.start = dense(2 * units, 6, "start", "tanh")
+        self.sentinel_gate = dense(units, 7, "sentinel_gate")
+        self.sentinel_input = dense(units, 8, "sentinel_input", bias=False)
+        self.sentinel_key = dense(units, 9, "sentinel_key", bias=False)
+        self.join = dense(units, 10, "join", "tanh")
+
+    def build(self, _: Any = None) -> None:
+        units = self.params.units
+        self.values.build((None, self.channels))
+        for layer in (self.keys, self.query, self.image_gates, self.start, self.sentinel_gate, self.sentinel_key):
+            layer.build((None, units))
+        self.sentinel_input.build((None, self.params.embedding))
+        self.join.build((None, 2 * units))
+        super().build()
+
+    def image(self, grid: tf.Tensor, drop: DropoutLike = no_dropout) -> Context:
+        values = self.values(drop(grid))
+        mean = tf.reduce_mean(values, axis=1)
+        return {
+            "values": values,
+            "keys": self.keys(values),
+            "gates": self.image_gates(mean),
+            "start": self.start(mean),
+        }
+
+    def initial(self, context: Context, rows: tf.Tensor | int) -> State:
+        start = tf.repeat(context["start"][:, None], rows, axis=1)
+        h, c = tf.split(start, 2, axis=-1)
+        return h, c
+
+    def per_row(self, context: Context) -> tf.Tensor:
+        return context["gates"]
+
+    def inputs(self, image: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        return self.word_gates(words) + image
+
+    def output(self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+        scale = float(self.params.units) ** -0.5
+        sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
+        query = self.query(h) * scale
+        cells = look(query, lambda q: tf.matmul(q, context["keys"], transpose_b=True))
+        own = tf.reduce_sum(query * self.sentinel_key(sentinel), axis=-1, keepdims=True)
+        weights = tf.nn.softmax(tf.concat([cells, own], axis=-1))
+        seen = look(weights[..., :-1], lambda w: tf.matmul(w, context["values"])) + weights[..., -1:] * sentinel
+        return self.join(tf.concat([seen, h], axis=-1))
+
+
+DECODERS: dict[str, type[Decoder]] = {"merge": Merge, "attention": Attention}
+
+
+def build_decoder(params: DecoderParams, vocabulary: int, channels: int, seed: int = 0) -> Decoder:
+    """A decoder with its weights initialised by `seed`."""
+    decoder = DECODERS[params.kind](params, vocabulary, channels, seed)
+    decoder.build()
+    return decoder

@@ -1,0 +1,106 @@
+"""A trained decoder on disk: ``decoder.json`` (network and vocabulary) and ``weights.npz`` (no pickle)."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from captioner.errors import BadData
+from captioner.params import DecoderParams
+from captioner.records import read_json, write_bytes, write_json
+from captioner.text import Vocabulary
+
+if TYPE_CHECKING:
+    from captioner.model.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Where a decoder's features come from: enough to build the same encoder again, and to refuse another."""
+
+    encoder: str
+    layout: str
+    image_size: int
+    cells: int
+    channels: int
+    weights_digest: str
+    preprocessing: str
+
+
+def write_trained(
+    folder: Path, decoder: Decoder, vocabulary: Vocabulary, features: FeatureSpec, max_words: int
+) -> None:
+    """Write both files. Equal weights give equal bytes."""
+    description = {
+        "decoder": decoder.params.model_dump(),
+        "features": asdict(features),
+        "max_words": max_words,
+        "vocabulary": list(vocabulary.words),
+    }
+    write_json(folder / "decoder.json", description)
+    write_bytes(folder / "weights.npz", pack_arrays(weights_of(decoder)))
+
+
+def read_trained(folder: Path) -> tuple[Decoder, Vocabulary, FeatureSpec, int]:
+    """The decoder with its weights, its vocabulary, its features and its longest caption. Raises BadData."""
+    from captioner.model.decoder import build_decoder
+
+    description = read_json(folder / "decoder.json")
+    try:
+        params = DecoderParams.model_validate(description["decoder"])
+        vocabulary = Vocabulary(tuple(description["vocabulary"]))
+        features = FeatureSpec(**description["features"])
+        max_words = int(description["max_words"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadData(f"{folder / 'decoder.json'} does not describe a decoder ({error}); train again.") from None
+    decoder = build_decoder(params, len(vocabulary), features.channels)
+    load_weights(decoder, unpack_arrays(folder / "weights.npz"), str(folder))
+    return decoder, vocabulary, features, max_words
+
+
+def weights_of(decoder: Decoder) -> dict[str, np.ndarray]:
+    """Every weight by its path in the network, e.g. ``word_gates/kernel``."""
+    return {"/".join(v.path.split("/")[-2:]): np.asarray(v.value) for v in decoder.weights}
+
+
+def load_weights(decoder: Decoder, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Assign `arrays` to `decoder`. Raises BadData when they belong to another architecture."""
+    expected = {name: array.shape for name, array in weights_of(decoder).items()}
+    found = {name: array.shape for name, array in arrays.items()}
+    if expected != found:
+        differing = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        first = differing[0]
+        raise BadData(
+            f"{source} belongs to another network: {first} is {found.get(first, 'missing')}, "
+            f"this one needs {expected.get(first, 'no such weight')}; train again."
+        )
+    for variable in decoder.weights:
+        variable.assign(arrays["/".join(variable.path.split("/")[-2:])])
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the bytes of an .npz, in the order of their names, without times."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            one = io.BytesIO()
+            np.lib.format.write_array(one, np.asanyarray(arrays[name]), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), one.getvalue())
+    return packed.getvalue()
+
+
+def unpack_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz. Raises BadData when it is missing, cut short or holds anything but arrays."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise BadData(f"{path} is missing: run the stage that writes it first.") from None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
+        raise BadData(f"{path} is damaged: delete it and run its stage again.") from None
