@@ -1,0 +1,1 @@
+"""Datasets, each in its own module, all in one form: ``dataset.Dataset``."""
