@@ -1,0 +1,53 @@
+# The two commands: make run, make test. Everything sets itself up: Python 3.11-3.13, make and a package index are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := $(PYTHON) scripts/install.py
+
+# With it set, every process would compile TensorFlow's Python again.
+unexport PYTHONDONTWRITEBYTECODE
+# Nothing that we start phones home.
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run down profile deploy test check format lock
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: ## set up, then the whole loop: data, two models, release, captions from the local endpoint
+	@$(SETUP) local
+	@$(BIN)/captioner run
+
+down: ## stop the local stack; its state stays
+	@$(SETUP) local
+	@$(BIN)/captioner down
+
+profile: ## put profiles/$(NAME).yaml into params.yaml: make profile NAME=flickr8k
+	@$(SETUP) local
+	@$(BIN)/captioner profile use "$(NAME)"
+
+deploy: ## bring the endpoint in line with the registry; CAPTIONER_AWS=real means AWS itself
+	@$(SETUP) pipeline
+	@$(BIN)/captioner deploy
+
+test: ## set up, then all tests (ARGS="-k words" goes to pytest)
+	@$(SETUP) dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: ## format, lint, types, import order, and that docs and pipeline say what is so
+	@$(SETUP) dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+format: ## let ruff format and mend what it can
+	@$(SETUP) dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## renew requirements/ from pyproject.toml
+	@$(SETUP) uv
+	@$(BIN)/python scripts/lock.py
