@@ -1,0 +1,129 @@
+"""The artifact, loaded: image bytes in, captions with log probabilities out. Training, evaluation and serving all call this.
+
+A model.tar.gz holds ``1/saved_model.pb``, ``1/variables/`` and ``1/assets.extra/captioner.json`` (the card: what it was made of).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner.digests import sha256_file
+from captioner.errors import BadData, BadEnvironment, BadImage, BadInput
+from captioner.records import Caption
+
+CARD = "1/assets.extra/captioner.json"
+
+
+class Captioner:
+    """One loaded artifact. Build with `Captioner.load`."""
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        import tensorflow as tf
+
+        self.digest = digest
+        try:
+            self.card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            self._model = tf.saved_model.load(str(folder / "1"))
+            self._signatures = {name: self._model.signatures[name] for name in ("serving_default", "from_features", "with_beam")}
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise BadData(f"{folder} does not hold a captioner model ({type(error).__name__}: {_line(error)}).") from None
+
+    @classmethod
+    def load(cls, source: Path, cache: Path | None = None) -> Captioner:
+        """A model.tar.gz (unpacked below `cache`, once per digest) or an unpacked folder. Raises BadData."""
+        if source.is_dir():
+            return cls(source, "")
+        if not source.exists():
+            raise BadData(f"There is no model at {source}.")
+        digest = sha256_file(source)
+        if cache is not None:
+            folder = cache / digest
+            if not folder.exists():
+                unpack(source, folder)
+            return cls(folder, digest)
+        with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
+            unpack(source, Path(temporary) / "model")
+            return cls(Path(temporary) / "model", digest)
+
+    def caption(
+        self, images: Sequence[bytes], beam: int | None = None, top: int | None = None
+    ) -> list[tuple[Caption, ...]]:
+        """The best captions of each image, best first. `images` went through images.normalise.
+
+        Raises BadInput for a beam or top that is out of range, BadImage when the bytes cannot be decoded.
+        """
+        import tensorflow as tf
+
+        if not images:
+            return []
+        width, count = self._sizes(beam, top)
+        batch = tf.constant(list(images), tf.string)
+        try:
+            if width == self.card["beam"]:
+                answer = self._signatures["serving_default"](image_bytes=batch)
+            else:
+                answer = self._signatures["with_beam"](image_bytes=batch, beam=tf.constant(width, tf.int32))
+        except tf.errors.InvalidArgumentError as error:
+            raise BadImage(f"The image cannot be decoded: {_line(error)}.") from None
+        return _captions(answer, count)
+
+    def caption_features(self, grid: np.ndarray) -> list[tuple[Caption, ...]]:
+        """The same from features [n, cells, channels] float16 on: what evaluation uses."""
+        import tensorflow as tf
+
+        if grid.shape[1:] != (self.card["features"]["cells"], self.card["features"]["channels"]):
+            raise BadData(f"Features of shape {grid.shape[1:]} do not fit this model; run export again.")
+        return _captions(self._signatures["from_features"](grid=tf.constant(grid)), self.card["top"])
+
+    def _sizes(self, beam: int | None, top: int | None) -> tuple[int, int]:
+        width = self.card["beam"] if beam is None else beam
+        if not 1 <= width <= 20:
+            raise BadInput(f"A beam of {width} is not possible; give one from 1 to 20.")
+        count = min(self.card["top"], width) if top is None else top
+        if not 1 <= count <= width:
+            raise BadInput(f"{count} captions cannot come from a beam of {width}; give --top from 1 to {width}.")
+        return width, count
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a model.tar.gz into `folder`, whole or not at all. Raises BadData on anything but plain files inside it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:12]}."))
+    except OSError as error:
+        raise BadEnvironment(f"{folder.parent} cannot be written: {error.strerror}.") from None
+    try:
+        with tarfile.open(archive, "r:gz") as packed:
+            packed.extractall(temporary, filter="data")
+        os.chmod(temporary, 0o755)
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            # Another process was first; what it unpacked is the same.
+            if not folder.is_dir():
+                raise
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise BadData(f"{archive} is not a whole model archive ({_line(error)}).") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _captions(answer: dict[str, Any], count: int) -> list[tuple[Caption, ...]]:
+    texts, scores = answer["captions"].numpy(), answer["log_probabilities"].numpy()
+    return [
+        tuple(Caption(text.decode(), round(float(score), 5)) for text, score in list(zip(row, line, strict=True))[:count])
+        for row, line in zip(texts, scores, strict=True)
+    ]
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

@@ -1,0 +1,93 @@
+"""The artifact, written: encoder, decoder and beam search as one SavedModel, packed as SageMaker's model.tar.gz.
+
+decode → resize → encoder → float16 → decoder → beam search → words, in one graph. The same bytes for the same weights.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from captioner.digests import pack_folder
+from captioner.model.beam import beam_search
+from captioner.model.captioner import CARD
+from captioner.model.decoder import Decoder
+from captioner.model.encoder import Encoder
+from captioner.model.preprocess import decode_and_resize
+from captioner.records import write_bytes, write_json
+from captioner.text import SPECIAL, Vocabulary
+
+Answer = dict[str, tf.Tensor]
+
+
+class Graph(tf.Module):
+    """What is saved. It holds plain variables only, so that nothing but the signatures is traced into the file."""
+
+    def __init__(
+        self, encoder: Encoder, decoder: Decoder, vocabulary: Vocabulary, max_words: int, beam: int, top: int, length_power: float
+    ) -> None:
+        super().__init__(name="captioner")
+        self._encode, self._decoder = _untracked(encoder), _untracked(decoder)
+        # Special tokens spell nothing; a word brings the space before it, "'s" does not.
+        self._spelling = ["" for _ in SPECIAL] + [w if w == "'s" else f" {w}" for w in vocabulary.words[len(SPECIAL) :]]
+        self.weights: list[tf.Variable] = []
+        self._max_words, self._beam, self._top, self._length_power = max_words, beam, top, length_power
+
+    def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """[B] encoded images → [B, cells, channels] float16."""
+        encoder = self._encode.it
+        images = tf.map_fn(
+            lambda one: decode_and_resize(one, encoder.image_size), image_bytes, fn_output_signature=tf.float32
+        )
+        return tf.cast(encoder.encode(images), tf.float16)
+
+    def captions(self, grid: tf.Tensor, beam: tf.Tensor | int, top: tf.Tensor | int) -> Answer:
+        """[B, cells, channels] float16 → captions and log probabilities, [B, top] each."""
+        context = self._decoder.it.image(tf.cast(grid, tf.float32))
+        ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, self._length_power)
+        words = tf.gather(tf.constant(self._spelling), ids[:, :top])
+        return {
+            "captions": tf.strings.strip(tf.strings.reduce_join(words, axis=-1)),
+            "log_probabilities": scores[:, :top],
+        }
+
+    def serve(self, image_bytes: tf.Tensor) -> Answer:
+        return self.captions(self.features(image_bytes), self._beam, self._top)
+
+    def serve_features(self, grid: tf.Tensor) -> Answer:
+        return self.captions(grid, self._beam, self._top)
+
+    def serve_with_beam(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
+        return self.captions(self.features(image_bytes), beam, beam)
+
+
+class _untracked:
+    """Keeps an object out of tf.Module's sight, which would save every Keras layer beside the graph."""
+
+    def __init__(self, it: Any) -> None:
+        self.it = it
+
+
+def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, Any], target: Path) -> None:
+    """Save `graph` with its three signatures and `card`, packed into `target`."""
+    images = tf.TensorSpec([None], tf.string, "image_bytes")
+    grid = tf.TensorSpec([None, cells, channels], tf.float16, "grid")
+    beam = tf.TensorSpec([], tf.int32, "beam")
+    signatures = {
+        "serving_default": tf.function(graph.serve, input_signature=[images]).get_concrete_function(),
+        "from_features": tf.function(graph.serve_features, input_signature=[grid]).get_concrete_function(),
+        "with_beam": tf.function(graph.serve_with_beam, input_signature=[images, beam]).get_concrete_function(),
+    }
+    with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
+        folder = Path(temporary)
+        # The variables that the graphs really use, in the order of their first use.
+        graph.weights = list({id(v): v for f in signatures.values() for v in f.graph.variables}.values())
+        tf.saved_model.save(graph, str(folder / "1"), signatures=signatures)
+        # A fingerprint holds a random id: without it equal models are equal bytes.
+        (folder / "1" / "fingerprint.pb").unlink(missing_ok=True)
+        write_json(folder / CARD, card)
+        write_bytes(target, pack_folder(folder))

@@ -1,0 +1,102 @@
+"""export@C: a trained decoder and its encoder as one artifact, loaded back and held against the training path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioner.digests import sha256_file
+from captioner.errors import BadData, GateFailed
+from captioner.golden import golden_images
+from captioner.images import normalise
+from captioner.model.captioner import Captioner
+from captioner.model.trained import FeatureSpec, read_trained
+from captioner.params import ExportParams
+from captioner.paths import Paths
+from captioner.records import Caption, write_json
+
+TOLERANCE = 1e-3  # of a log probability, between the training path and the loaded artifact
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The artifact against the path that training took, on the golden images."""
+
+    images: int
+    captions_equal: bool
+    log_probabilities_equal: bool
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    candidate: str
+    digest: str
+    weights_digest: str
+    bytes: int
+    parity: Parity
+
+
+def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None = None) -> ExportReport:
+    """Write models/candidates/C/exported/model.tar.gz. Raises GateFailed when the artifact says anything else than training."""
+    import tensorflow as tf
+
+    from captioner.model.encoder import load_encoder
+    from captioner.model.savedmodel import Graph, write_artifact
+
+    tf.config.experimental.enable_op_determinism()
+    folder = paths.trained(candidate)
+    decoder, vocabulary, features, max_words = read_trained(folder)
+    encoder = load_encoder(features.encoder, features.layout, weights, paths.home / "encoders")
+    check_encoder(encoder, features)
+    graph = Graph(encoder, decoder, vocabulary, max_words, params.beam, params.top, params.length_power)
+    target = paths.exported(candidate) / "model.tar.gz"
+    weights_digest = sha256_file(folder / "weights.npz")
+    card = {
+        "candidate": candidate,
+        "decoder": decoder.params.model_dump(),
+        "features": asdict(features),
+        "vocabulary": len(vocabulary),
+        "max_words": max_words,
+        "weights_digest": weights_digest,
+        **params.model_dump(),
+    }
+    write_artifact(graph, features.cells, features.channels, card, target)
+    parity = check_parity(graph, Captioner.load(target), [normalise(b, n) for n, b in golden_images().items()])
+    report = ExportReport(candidate, sha256_file(target), weights_digest, target.stat().st_size, parity)
+    write_json(paths.report("export", candidate), asdict(report))
+    if not (parity.captions_equal and parity.log_probabilities_equal):
+        raise GateFailed(f"The artifact of {candidate} does not caption the golden images as training does: not usable.")
+    return report
+
+
+def check_encoder(encoder: Any, features: FeatureSpec) -> None:
+    """Raises BadData unless `encoder` is the one whose features the decoder was trained on."""
+    now = (encoder.weights_digest, encoder.preprocessing, encoder.cells, encoder.channels)
+    then = (features.weights_digest, features.preprocessing, features.cells, features.channels)
+    if now != then:
+        raise BadData(f"The encoder {features.encoder} is not the one that the decoder was trained on: train it again.")
+
+
+def check_parity(graph: Any, artifact: Captioner, images: Sequence[bytes]) -> Parity:
+    """The graph run eagerly, from the training objects, against the packed and loaded artifact."""
+    import tensorflow as tf
+
+    grid = graph.features(tf.constant(list(images)))
+    expected = graph.captions(grid, graph._beam, graph._top)
+    return Parity(
+        images=len(images),
+        captions_equal=[[c.caption for c in row] for row in artifact.caption(images)]
+        == [[text.decode() for text in row] for row in expected["captions"].numpy()],
+        log_probabilities_equal=bool(
+            np.allclose(_scores(artifact.caption(images)), expected["log_probabilities"], atol=TOLERANCE)
+            and np.allclose(_scores(artifact.caption_features(grid.numpy())), expected["log_probabilities"], atol=TOLERANCE)
+        ),
+    )
+
+
+def _scores(answers: Sequence[Sequence[Caption]]) -> np.ndarray:
+    return np.array([[c.log_probability for c in row] for row in answers])
