@@ -33,6 +33,19 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class FeaturesMeta:
+    """What features are: every row of one feature file or store agrees in all of these."""
+
+    encoder: str
+    layout: str  # grid, pooled
+    image_size: int  # pixels, square
+    cells: int  # of the grid, row by row; 1 when pooled
+    channels: int
+    weights_digest: str  # SHA-256, hex
+    preprocessing: str  # version of model/preprocess.py
+
+
+@dataclass(frozen=True)
 class Quarantined:
     """A bad row, with the reason that it was set aside for. `caption` is None when the whole image went."""
 

@@ -1,0 +1,88 @@
+"""The CNN that turns pixels into features: a grid of cells, or their mean.
+
+Knows nothing of image files, feature stores or captions. What an encoder is (its names, shapes, digest) can be had from
+``identity.describe`` without TensorFlow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from captioner.model import lite0, preprocess, zoo
+from captioner.model.identity import check_names, weights_digest
+from captioner.records import FeaturesMeta
+
+
+class Encoder(tf.Module):  # type: ignore[misc]
+    """A frozen network and what its features mean. A tf.Module, so that an artifact can hold it."""
+
+    def __init__(self, network: Any, name: str, layout: str, digest: str) -> None:
+        """`network`: a keras.Model, float32 [B, size, size, 3], 0..255 → [B, h, w, channels]."""
+        super().__init__(name="encoder")
+        _, height, width, channels = network.output_shape
+        self.network = network
+        self.meta = FeaturesMeta(
+            encoder=name,
+            layout=layout,
+            image_size=network.input_shape[1],
+            cells=height * width if layout == "grid" else 1,
+            channels=channels,
+            weights_digest=digest,
+            preprocessing=preprocess.VERSION,
+        )
+
+    @property
+    def name(self) -> str:
+        """The name in params.yaml (a tf.Module's own name is of no use to anybody)."""
+        return self.meta.encoder
+
+    @property
+    def layout(self) -> str:
+        return self.meta.layout
+
+    @property
+    def image_size(self) -> int:
+        """Pixels, square."""
+        return self.meta.image_size
+
+    @property
+    def cells(self) -> int:
+        """Cells of the grid, row by row; 1 when pooled."""
+        return self.meta.cells
+
+    @property
+    def channels(self) -> int:
+        return self.meta.channels
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256, hex: of the checkpoint (lite0) or of the weights (keras.applications)."""
+        return self.meta.weights_digest
+
+    @property
+    def preprocessing(self) -> str:
+        return self.meta.preprocessing
+
+    def encode(self, images: tf.Tensor) -> tf.Tensor:
+        """float32 [B, image_size, image_size, 3], 0..255 → float32 [B, cells, channels]. The network normalises."""
+        grid = self.network(images, training=False)
+        _, height, width, channels = grid.shape
+        cells = tf.reshape(grid, [-1, height * width, channels])
+        return cells if self.layout == "grid" else tf.reduce_mean(cells, axis=1, keepdims=True)
+
+
+def load_encoder(name: str, layout: str = "grid", weights: Path | None = None, cache: Path | None = None) -> Encoder:
+    """The encoder `name`: ``efficientnet-lite0`` or one of keras.applications (``identity.NAMES``).
+
+    `weights`: a folder with weights of keras.applications (else they are downloaded on first use); `cache`: a folder
+    for what is converted or computed once. Raises BadParams for an unknown name or layout, BadEnvironment when weights
+    cannot be had, BadData when they are not what they should be.
+    """
+    check_names(name, layout)
+    if name == lite0.NAME:
+        return Encoder(lite0.build(lite0.load_weights(cache)), name, layout, lite0.SHA256)
+    network = zoo.build(name, zoo.weights_file(name, weights))
+    return Encoder(network, name, layout, weights_digest(network))

@@ -1,0 +1,32 @@
+"""From image bytes to the pixels that an encoder sees: one op, used by the feature stage and inside the artifact.
+
+Knows nothing of files, stores or networks. The bytes must have been through ``images.normalise``: TensorFlow itself
+ignores EXIF, reads 16-bit PNG its own way and notices a decompression bomb too late.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Part of every feature's key: change it whenever the pixels below would change.
+VERSION = "stretch-bilinear-antialias-1"
+
+
+def decode_and_resize(image_bytes: tf.Tensor, size: int) -> tf.Tensor:
+    """JPEG or PNG bytes (scalar string) → float32 [size, size, 3], RGB, 0..255.
+
+    Stretched, never cropped: what stands at the edge of a picture is often what its caption is about. The resize is
+    bilinear with antialiasing, as Pillow does it. Works eagerly, in tf.data and in a SavedModel; bytes that do not
+    decode raise tf.errors.InvalidArgumentError.
+    """
+    import tensorflow as tf
+
+    # For JPEG, this op takes libjpeg's accurate integer DCT, the same on every machine.
+    image = tf.io.decode_image(image_bytes, channels=3, dtype=tf.uint8, expand_animations=False)
+    image.set_shape([None, None, 3])
+    resized = tf.image.resize(image, [size, size], method=tf.image.ResizeMethod.BILINEAR, antialias=True)
+    # Interpolation may leave 0..255 by a rounding error.
+    return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 255.0), [size, size, 3])
