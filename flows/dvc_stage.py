@@ -1,0 +1,149 @@
+"""One DVC stage as one Prefect task: run by ``dvc repro --single-item`` in a process of its own, or `Cached`.
+
+The stage's JSON progress lines become a progress artifact, its report a markdown artifact, its failure an error of our
+own, so that Prefect retries what may pass and nothing else. Knows nothing of what a stage computes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from prefect.tasks import exponential_backoff
+
+from captioner import errors
+from captioner.errors import BadEnvironment, CaptionerError, WorkspaceBusy
+from flows.graph import Stage
+from flows.reports import Bar, publish
+
+RETRIES = 3
+BACKOFF_S = 5
+BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's words when another DVC is at work
+
+
+def may_pass(task: Any, run: Any, state: State[Any]) -> bool:
+    """Prefect's question before a retry: only what can fail for a while is tried again."""
+    failure = state.result(raise_on_failure=False)
+    return isinstance(failure, CaptionerError) and failure.transient
+
+
+@task(
+    task_run_name="{stage.name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(backoff_factor=BACKOFF_S),
+    retry_condition_fn=may_pass,
+)
+def dvc_stage(stage: Stage, root: Path, stale: bool, force: bool = False) -> State[None]:
+    """Bring `stage` up to date. An up-to-date one ends as `Cached` at once."""
+    if not stale and not force:
+        return Completed(name="Cached", message=f"{stage.name} is up to date: DVC has it.")
+    log = get_run_logger()
+    with Bar(stage) as bar:
+        repro(stage.name, root, force, say=log.info, progress=bar.show)
+    publish(stage, root)
+    return Completed(message=f"{stage.name} ran.")
+
+
+def repro(
+    stage: str,
+    root: Path,
+    force: bool,
+    say: Callable[[str], None],
+    progress: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run one stage through DVC. Raises what the stage raised, WorkspaceBusy when another DVC process is at work.
+
+    Whatever ends this call early (a cancelled run, Ctrl-C) ends the stage first, in the way Ctrl-C would.
+    """
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
+    child = subprocess.Popen(
+        command,
+        cwd=root,
+        env=stage_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        process_group=0,  # so that the whole of it can be ended
+    )
+    told: deque[str] = deque(maxlen=20)
+    fault: CaptionerError | None = None
+    try:
+        assert child.stdout is not None
+        for line in child.stdout:
+            message = _parse(line)
+            if "progress" in message:
+                progress(message["progress"])
+            elif "error" in message:
+                fault = _error(message["error"])
+            elif line.strip():
+                told.append(line.strip())
+                say(line.rstrip())
+        code = child.wait()
+    finally:
+        _end(child)
+    if code == 0:
+        return
+    if fault is not None:
+        raise fault
+    busy = next((line for line in told if any(words in line for words in BUSY)), None)
+    if busy is not None:
+        raise WorkspaceBusy(f"Another DVC process is at work here: {busy}")
+    raise BadEnvironment(f"The stage {stage} failed (exit code {code}): {told[-1] if told else 'it wrote nothing'}")
+
+
+def stage_environment(base: Any) -> dict[str, str]:
+    """A stage's environment: progress as JSON lines, and this interpreter's commands found first."""
+    return {
+        **base,
+        "CAPTIONER_PROGRESS": "json",
+        "DVC_NO_ANALYTICS": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")]),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _parse(line: str) -> dict[str, Any]:
+    if not line.startswith("{"):
+        return {}
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _error(fault: dict[str, Any]) -> CaptionerError:
+    """The error that the stage raised in its own process, by its name."""
+    kind = getattr(errors, str(fault.get("type")), CaptionerError)
+    if not (isinstance(kind, type) and issubclass(kind, CaptionerError)):
+        kind = CaptionerError
+    return kind(str(fault.get("message")))
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End `child` and its children if they still run: as Ctrl-C does, then harder."""
+    for how, patience_s in ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        if child.poll() is not None:
+            return
+        try:
+            os.killpg(child.pid, how)
+            child.wait(timeout=patience_s)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,118 @@
+"""The graph of ``dvc.yaml`` and what of it is stale, as DVC itself sees both.
+
+Knows nothing of Prefect. DVC's Python API is used for reading only: stages run as ``dvc repro`` in a process of
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.errors import BadData, BadEnvironment, BadParams, WorkspaceBusy
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage, a matrix already unrolled: ``train@merge``. `upstream` are all stages it depends on, however far."""
+
+    name: str
+    upstream: frozenset[str]
+
+    @property
+    def verb(self) -> str:
+        """``train`` of ``train@merge``."""
+        return self.name.partition("@")[0]
+
+    @property
+    def candidate(self) -> str | None:
+        """``merge`` of ``train@merge``; None for a stage without a matrix."""
+        return self.name.partition("@")[2] or None
+
+    @property
+    def key(self) -> str:
+        """``train-merge``: the name in file names and artifact keys."""
+        return self.name.replace("@", "-").lower()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The stages in an order in which they can run, and the names of those that DVC would run by themselves."""
+
+    stages: tuple[Stage, ...]
+    stale: frozenset[str]
+
+    def select(self, targets: Sequence[str] | None) -> tuple[Stage, ...]:
+        """`targets` (``train`` means each ``train@…``) and all that they depend on. Raises BadParams."""
+        if not targets:
+            return self.stages
+        wanted: set[str] = set()
+        for target in targets:
+            found = [stage for stage in self.stages if target in (stage.name, stage.verb)]
+            if not found:
+                names = ", ".join(stage.name for stage in self.stages)
+                raise BadParams(f"There is no stage {target!r}; dvc.yaml has: {names}.")
+            for stage in found:
+                wanted |= {stage.name} | stage.upstream
+        return tuple(stage for stage in self.stages if stage.name in wanted)
+
+
+def read_graph(root: Path) -> Graph:
+    """Read the graph and ask DVC, once, what is stale. Raises BadEnvironment, BadData or WorkspaceBusy."""
+    with _Dvc(root) as dvc:
+        return Graph(dvc.stages(), dvc.stale(None))
+
+
+def is_stale(root: Path, stage: str) -> bool:
+    """Is `stage` stale as the workspace is now? (Asked again when something upstream has run.)"""
+    with _Dvc(root) as dvc:
+        return stage in dvc.stale([stage])
+
+
+class _Dvc:
+    """A DVC repository opened for one question; its errors become ours."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __enter__(self) -> _Dvc:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        try:
+            self.repo = Repo(str(self.root))
+        except DvcException as error:
+            raise BadEnvironment(f"DVC cannot open {self.root}: {error} (dvc init makes a project).") from None
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from dvc.exceptions import DvcException
+        from dvc.lock import LockError
+
+        self.repo.close()
+        if isinstance(error, LockError):
+            raise WorkspaceBusy(f"Another DVC process is at work here: {_sentence(error)}.") from None
+        if isinstance(error, DvcException):
+            raise BadData(f"DVC cannot read the graph: {_sentence(error)}.") from None
+
+    def stages(self) -> tuple[Stage, ...]:
+        import networkx
+
+        graph = self.repo.index.graph  # edges lead from a stage to what it needs
+        order = networkx.lexicographical_topological_sort(graph.reverse(), key=lambda node: node.addressing)
+        position = {stage.addressing: place for place, stage in enumerate(self.repo.index.stages)}
+        found = [Stage(node.addressing, frozenset(_names(networkx.descendants(graph, node)))) for node in order]
+        # As in dvc.yaml where the graph allows it: fewer upstream first, then as written.
+        return tuple(sorted(found, key=lambda stage: (len(stage.upstream), position[stage.name])))
+
+    def stale(self, targets: list[str] | None) -> frozenset[str]:
+        return frozenset(self.repo.status(targets=targets))
+
+
+def _names(nodes: Iterable[object]) -> Iterable[str]:
+    return (str(getattr(node, "addressing", node)) for node in nodes)
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")

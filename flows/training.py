@@ -1,0 +1,118 @@
+"""The training flow, from top to bottom: every DVC stage that is stale, then register, then deploy.
+
+DVC decides what must run, Prefect shows it, retries it and runs it by schedule. Run it as ``captioner run``, as
+``python -m flows.training``, from the Prefect UI, or by ``captioner schedule``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from captioner import bootstrap, stack
+from captioner.errors import CaptionerError
+from captioner.workspace import workspace_lock
+from flows.dvc_stage import BACKOFF_S, RETRIES, dvc_stage, may_pass
+from flows.graph import is_stale, read_graph
+from flows.reports import publish_release
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a run of the flow did."""
+
+    ran: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+    register: dict[str, Any] | None = None
+    deploy: dict[str, Any] | None = None
+
+
+@flow(name="training", persist_result=False)
+def training(stages: list[str] | None = None, force: bool = False, release: bool = True) -> Training:
+    """Bring the models up to date and release them.
+
+    Args:
+        stages: only these DVC stages and what they depend on (`train`, `train@merge`); nothing is released then.
+        force: run every chosen stage, stale or not.
+        release: register the candidates and deploy what the registry's aliases say.
+    """
+    log = get_run_logger()
+    app = bootstrap.open_app()
+    root = app.paths.root
+    ran: list[str] = []
+    cached: list[str] = []
+
+    with workspace_lock(app.paths, who=f"the training flow {runtime.flow_run.name!r}", say=log.info):
+        graph = read_graph(root)
+        chosen = graph.select(stages)
+        for stage in chosen:
+            # What ran upstream may have written the same bytes again: then DVC has this stage already.
+            stale = is_stale(root, stage.name) if stage.upstream & set(ran) else stage.name in graph.stale
+            dvc_stage(stage, root, stale, force)
+            (ran if stale or force else cached).append(stage.name)
+
+    log.info(f"{len(ran)} ran ({', '.join(ran)}), {len(cached)} cached." if ran else "Nothing changed: all is cached.")
+    if not release or stages:
+        return Training(ran, cached)
+    return Training(ran, cached, register=release_step("register"), deploy=release_step("deploy"))
+
+
+@task(
+    task_run_name="{verb}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(backoff_factor=BACKOFF_S),
+    retry_condition_fn=may_pass,
+)
+def release_step(verb: str) -> dict[str, Any]:
+    """`register` or `deploy`, by the function that the CLI verb calls. A gate that says no fails the task."""
+    report = bootstrap.run_stage(verb)
+    fields = dataclasses.asdict(report) if dataclasses.is_dataclass(report) and not isinstance(report, type) else {}
+    publish_release(verb, fields)
+    return fields
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m flows.training``. Returns the exit code: 0 done, 1 a gate said no, 2 bad input or environment."""
+    parser = argparse.ArgumentParser(prog="python -m flows.training", description=__doc__)
+    parser.add_argument("stages", nargs="*", help="only these stages and what they depend on; nothing is released")
+    parser.add_argument("--force", action="store_true", help="run every stage, stale or not")
+    parser.add_argument("--no-release", action="store_true", help="stop before register and deploy")
+    options = parser.parse_args(argv)
+    try:
+        if "PREFECT_API_URL" not in os.environ:
+            return _again_with_a_server()
+        training(stages=options.stages or None, force=options.force, release=not options.no_release)
+    except CaptionerError as error:
+        print(f"captioner: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("captioner: interrupted; the same command goes on from where it was.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _again_with_a_server() -> int:
+    """Prefect reads its server's address when it is imported: find or start the server, then start again."""
+    app = bootstrap.open_app()
+    stack.ensure_up(app.settings, app.paths)
+    return stack.run_module("flows.training", sys.argv[1:], app.settings, app.paths)
+
+
+if __name__ == "__main__":
+    # Prefect and the tests know the flow as flows.training, not as __main__.
+    sys.path.insert(0, str(Path.cwd()))
+    from flows.training import main as run
+
+    sys.exit(run())
