@@ -134,7 +134,7 @@ class Decoder(keras.Model):
     """What the two networks share: embedding, recurrence and softmax."""
 
     def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
-        super().__init__()
+        super().__init__(name=params.kind)
         self.params, self.vocabulary, self.channels, self.seed = params, vocabulary, channels, seed
         dense = keras.layers.Dense
         glorot = [keras.initializers.GlorotUniform(seed=seed * 100 + i) for i in range(12)]

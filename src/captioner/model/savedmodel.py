@@ -84,8 +84,9 @@ def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, A
     }
     with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
         folder = Path(temporary)
-        # The variables that the graphs really use, in the order of their first use.
-        graph.weights = list({id(v): v for f in signatures.values() for v in f.graph.variables}.values())
+        # The variables that the graphs really use; TensorFlow lists them in another order in each process.
+        used = {v.name: v for f in signatures.values() for v in f.graph.variables}
+        graph.weights = [used[name] for name in sorted(used)]
         tf.saved_model.save(graph, str(folder / "1"), signatures=signatures)
         # A fingerprint holds a random id: without it equal models are equal bytes.
         (folder / "1" / "fingerprint.pb").unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +13,15 @@ import numpy as np
 
 from captioner.errors import BadData
 from captioner.params import DecoderParams
-from captioner.records import read_json, write_bytes, write_json
+from captioner.records import FeaturesMeta, read_json, write_bytes, write_json
 from captioner.text import Vocabulary
 
 if TYPE_CHECKING:
     from captioner.model.decoder import Decoder
 
 
-@dataclass(frozen=True)
-class FeatureSpec:
-    """Where a decoder's features come from: enough to build the same encoder again, and to refuse another."""
-
-    encoder: str
-    layout: str
-    image_size: int
-    cells: int
-    channels: int
-    weights_digest: str
-    preprocessing: str
-
-
 def write_trained(
-    folder: Path, decoder: Decoder, vocabulary: Vocabulary, features: FeatureSpec, max_words: int
+    folder: Path, decoder: Decoder, vocabulary: Vocabulary, features: FeaturesMeta, max_words: int
 ) -> None:
     """Write both files. Equal weights give equal bytes."""
     description = {
@@ -47,7 +34,7 @@ def write_trained(
     write_bytes(folder / "weights.npz", pack_arrays(weights_of(decoder)))
 
 
-def read_trained(folder: Path) -> tuple[Decoder, Vocabulary, FeatureSpec, int]:
+def read_trained(folder: Path) -> tuple[Decoder, Vocabulary, FeaturesMeta, int]:
     """The decoder with its weights, its vocabulary, its features and its longest caption. Raises BadData."""
     from captioner.model.decoder import build_decoder
 
@@ -55,7 +42,7 @@ def read_trained(folder: Path) -> tuple[Decoder, Vocabulary, FeatureSpec, int]:
     try:
         params = DecoderParams.model_validate(description["decoder"])
         vocabulary = Vocabulary(tuple(description["vocabulary"]))
-        features = FeatureSpec(**description["features"])
+        features = FeaturesMeta(**description["features"])
         max_words = int(description["max_words"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadData(f"{folder / 'decoder.json'} does not describe a decoder ({error}); train again.") from None

@@ -14,10 +14,10 @@ from captioner.errors import BadData, GateFailed
 from captioner.golden import golden_images
 from captioner.images import normalise
 from captioner.model.captioner import Captioner
-from captioner.model.trained import FeatureSpec, read_trained
+from captioner.model.trained import read_trained
 from captioner.params import ExportParams
 from captioner.paths import Paths
-from captioner.records import Caption, write_json
+from captioner.records import Caption, FeaturesMeta, write_json
 
 TOLERANCE = 1e-3  # of a log probability, between the training path and the loaded artifact
 
@@ -73,7 +73,7 @@ def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None
     return report
 
 
-def check_encoder(encoder: Any, features: FeatureSpec) -> None:
+def check_encoder(encoder: Any, features: FeaturesMeta) -> None:
     """Raises BadData unless `encoder` is the one whose features the decoder was trained on."""
     now = (encoder.weights_digest, encoder.preprocessing, encoder.cells, encoder.channels)
     then = (features.weights_digest, features.preprocessing, features.cells, features.channels)

@@ -19,7 +19,7 @@ from captioner.errors import BadData
 from captioner.featurestore.packed import PackedFeatures
 from captioner.metrics import score
 from captioner.model.checkpoint import Checkpoint
-from captioner.model.trained import FeatureSpec, weights_of, write_trained
+from captioner.model.trained import weights_of, write_trained
 from captioner.model.vectors import Coverage, start_from
 from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
@@ -131,7 +131,7 @@ def run(
         best = max(history, key=lambda e: getattr(e, params.monitor))
         checkpoint.load_best()
         folder = paths.trained(candidate)
-        write_trained(folder, decoder, vocabulary, FeatureSpec(**asdict(features.meta)), params.max_words)
+        write_trained(folder, decoder, vocabulary, features.meta, params.max_words)
         report = TrainReport(
             candidate=candidate,
             weights_digest=sha256_file(folder / "weights.npz"),
