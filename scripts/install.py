@@ -138,7 +138,8 @@ class Environment:
             return
         say(f"installing requirements/{lock}.txt")
         uv = [self.folder / "bin" / "uv", "pip", "install", "--python", self.python, "--require-hashes"]
-        uv += ["--compile-bytecode", "--build-constraint", "requirements/uv.txt", "-r"]
+        uv += ["--compile-bytecode", "--build-constraint", "requirements/uv.txt"]
+        uv += ["-r"] if sys.stderr.isatty() else ["--quiet", "-r"]  # a bar for people, no list of 300 lines for logs
         if run([*uv, f"requirements/{lock}.txt"], {**self.index_of_pip(), **environ}):
             say("uv could not; trying pip, which takes minutes")
             if run([*pip, f"requirements/{lock}.txt"], environ):
