@@ -1,9 +1,9 @@
 """Pictures from anywhere, made into what TensorFlow decodes right; or refused with one sentence.
 
-TensorFlow ignores EXIF orientation, reads 16-bit PNG, palettes and CMYK its own way, and meets a decompression bomb too
-late. Here the header is looked at before any pixel; a plain 8-bit RGB or grey JPEG or PNG passes through untouched (after
-a cheap check that it is whole), everything else becomes an RGB PNG. Every way into the model starts here: features, the
-command line and the server. Knows nothing of TensorFlow, and of no size but the limit on pixels.
+TensorFlow ignores EXIF orientation, reads 16-bit PNG, palettes and CMYK its own way, and meets a decompression bomb
+too late. Here the header is looked at before any pixel; a plain 8-bit RGB or grey JPEG or PNG passes through untouched
+(after a cheap check that it is whole), everything else becomes an RGB PNG. Every way into the model starts here:
+features, the command line and the server. Knows nothing of TensorFlow, and of no size but the limit on pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captioner.errors import BadImage
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused by their header, before memory is spent on them."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 """What is accepted, by content. Formats that run a program (EPS) or need a system library are left out on purpose."""
 
 _READABLE = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF or JPEG 2000"
@@ -54,8 +54,8 @@ def inspect(data: bytes, source: str = "image") -> ImageInfo:
 def normalise(data: bytes, source: str = "image") -> bytes:
     """JPEG or PNG bytes of the same picture that TensorFlow decodes right, as 8-bit RGB or grey, upright, one frame.
 
-    `source` names the picture in errors. Raises BadImage when it is empty, not a picture, cut short, damaged or over the
-    pixel limit.
+    `source` names the picture in errors. Raises BadImage when it is empty, not a picture, cut short, damaged or over
+    the pixel limit.
     """
     with _open(data, source) as picture:
         try:
@@ -71,6 +71,7 @@ def _open(data: bytes, source: str) -> Image.Image:
     """The picture with its header read and its size checked; its pixels are not touched."""
     if not data:
         raise BadImage(f"{source} is empty (0 bytes).")
+    Image.init()  # `formats` only knows the plugins that are loaded; after the first time this does nothing
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,7 +113,7 @@ def _is_arithmetic(data: bytes) -> bool:
 
 
 def _check_whole(picture: Image.Image, data: bytes) -> None:
-    """Raise when pixels are missing. A JPEG is decoded at an eighth of its size: all its bytes are read, at little cost."""
+    """Raise when pixels are missing. A JPEG is decoded at an eighth of its size: all is read, at little cost."""
     if picture.format == "PNG":
         with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
             again.verify()
@@ -130,7 +131,7 @@ def _as_png(picture: Image.Image) -> bytes:
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """Modes of more than 8 bits (16-bit grey, integers, floats) scaled to 8; Pillow's own conversion would clip them."""
+    """Modes of more than 8 bits (16-bit grey, integers, floats) scaled to 8; Pillow's own conversion would clip."""
     if not (picture.mode.startswith("I") or picture.mode == "F"):
         return picture
     values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
@@ -142,7 +143,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _white(largest: float) -> float:
-    """The value that stands for white where the mode does not say: the end of the first usual range that holds `largest`."""
+    """White, where the mode does not say: the end of the first usual range that holds `largest`."""
     return next((top for top in (1.0, 255.0, 65535.0, 4294967295.0) if largest <= top), largest)
 
 

@@ -95,7 +95,7 @@ class PackReader:
         self._lock = threading.Lock()
 
     def read(self, record: ImageRecord) -> bytes:
-        """The bytes of `record`. Raises BadData when the pack is missing or cut short, or its content is not the digest's."""
+        """The bytes of `record`. Raises BadData when the pack is missing or cut short, or the digest does not fit."""
         try:
             data = self._open(record.pack).read(record.name)
         except FileNotFoundError:

@@ -17,6 +17,7 @@ from captioner.errors import BadParams
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -39,6 +40,9 @@ class Flickr8kParams(Section):
 
     sha256: dict[str, tuple[Sha256, ...]] = Field(
         description="archive name → the checksums that are accepted; no entry: accepted as it is, and said so"
+    )
+    md5: dict[str, tuple[Md5, ...]] = Field(
+        default={}, description="the same, for archives of which only the MD5 is published"
     )
 
 

@@ -58,7 +58,7 @@ class ZipArchive:
             raise BadEnvironment(f"{path} cannot be read: {error.strerror or error}.") from None
         self._members = {member.filename: member for member in self._zip.infolist() if not member.is_dir()}
         for name, member in self._members.items():
-            if _is_unsafe(name):
+            if is_unsafe(name):
                 raise BadData(f"{path} holds the unsafe path {name!r}: it is not the dataset's archive, do not use it.")
             if member.file_size > MEMBER_BYTES:
                 raise BadData(f"{path} holds {name!r} of {member.file_size:,} bytes: it is not the dataset's archive.")
@@ -79,6 +79,7 @@ def _is_wanted(name: str) -> bool:
     return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def _is_unsafe(name: str) -> bool:
+def is_unsafe(name: str) -> bool:
+    """Whether a name relative to an archive points outside it, on any system."""
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]

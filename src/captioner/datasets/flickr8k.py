@@ -1,8 +1,9 @@
 """Flickr8k: the public release's two zips, the same unpacked, or Kaggle's layout; from a folder or a URL.
 
 The release: ``Flickr8k_Dataset.zip`` (``Flicker8k_Dataset/*.jpg``; the misspelling is theirs) and ``Flickr8k_text.zip``
-(``Flickr8k.token.txt`` and the official splits). Kaggle: ``Images/`` and ``captions.txt``, without splits. Known oddities: captions
-of ``2258277193_586949ec62.jpg.1``, which has no image, and 91 images in no split. Knows nothing of how pictures are stored.
+(``Flickr8k.token.txt`` and the official splits). Kaggle: ``Images/`` and ``captions.txt``, without splits. Known
+oddities: captions of ``2258277193_586949ec62.jpg.1``, which has no image, and 91 images in no split. Knows nothing of
+how pictures are stored.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from captioner.checksums import Checksums, file_sum
 from captioner.datasets.archives import Archive, FolderArchive, ZipArchive
 from captioner.datasets.dataset import Dataset, Item
-from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment
 from captioner.params import Flickr8kParams
+from captioner.paths import Paths
 from captioner.records import Quarantined, Split
 
 URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/"
@@ -45,13 +47,14 @@ class _Text:
     notes: tuple[str, ...] = ()
 
 
-def open_flickr8k(params: Flickr8kParams, source: str | None, downloads: Path) -> Dataset:
+def open_flickr8k(params: Flickr8kParams, source: str | None, paths: Paths) -> Dataset:
     """Flickr8k from `source`, a folder or a URL that ends before the archives' names (default: the public release).
 
-    Raises BadData when the layout, an archive or a checksum is not as it should be; BadEnvironment when it cannot be had.
+    Raises BadData when the layout, an archive or a checksum is not as it should be, BadEnvironment when there is no
+    such folder or the download fails.
     """
     source = source or URL
-    folder = _download(source, params, downloads) if "://" in source else Path(source).expanduser()
+    folder = _download(source, params, paths.downloads) if "://" in source else paths.root / Path(source).expanduser()
     if not folder.is_dir():
         raise BadEnvironment(
             f"{folder} is not a folder: set CAPTIONER_FLICKR8K to the folder or URL that holds Flickr8k."
@@ -65,9 +68,10 @@ def open_flickr8k(params: Flickr8kParams, source: str | None, downloads: Path) -
 def _download(url: str, params: Flickr8kParams, downloads: Path) -> Path:
     from captioner.download import download
 
-    folder = downloads / "flickr8k"
+    # One folder per address: what was kept of one server's file must not meet another's.
+    folder = downloads / "flickr8k" / hashlib.sha256(url.encode()).hexdigest()[:12]
     for name in (TEXT_ZIP, IMAGES_ZIP):
-        download(url.rstrip("/") + "/" + name, folder / name, params.sha256.get(name, ()))
+        download(url.rstrip("/") + "/" + name, folder / name, _checksums(params, name))
     return folder
 
 
@@ -93,15 +97,21 @@ def _text(folder: Path, params: Flickr8kParams, notes: list[str]) -> _Text:
     raise BadData(f"{folder} holds no Flickr8k captions: {TEXT_ZIP}, {TOKENS} or {KAGGLE_CAPTIONS} is needed.")
 
 
+def _checksums(params: Flickr8kParams, name: str) -> Checksums:
+    return Checksums(params.sha256.get(name, ()), params.md5.get(name, ()))
+
+
 def _checked_zip(path: Path, params: Flickr8kParams, notes: list[str]) -> ZipArchive:
-    accepted, found = params.sha256.get(path.name, ()), sha256_file(path)
-    if accepted and found not in accepted:
-        raise BadData(
-            f"{path} has the SHA-256 {found}, but params.yaml (acquire.flickr8k.sha256) accepts only "
-            f"{' or '.join(accepted)}: get the archive again, or add its checksum if you trust it."
+    checksums = _checksums(params, path.name)
+    try:
+        checksums.check(path)
+    except BadData as error:
+        raise BadData(f"{error} Get it again, or list its checksum in params.yaml (acquire.flickr8k).") from None
+    if not checksums:
+        found = file_sum(path, "sha256")
+        notes.append(
+            f"{path.name} was accepted unchecked: params.yaml lists no checksum for it; its SHA-256 is {found}."
         )
-    if not accepted:
-        notes.append(f"{path.name} was accepted unchecked: params.yaml lists no SHA-256 for it; it has {found}.")
     return ZipArchive(path)
 
 
@@ -148,8 +158,8 @@ def _kaggle_text(archive: Archive) -> _Text:
     splits.update(dict.fromkeys(ranked[:held_out], "test"))
     splits.update(dict.fromkeys(ranked[held_out : 2 * held_out], "dev"))
     note = (
-        f"Kaggle's layout has no official splits: {held_out} images each for dev and test were chosen by the SHA-256 of their "
-        "names, so scores do not compare with published ones."
+        f"Kaggle's layout has no official splits: {held_out} images each for dev and test are chosen by the SHA-256 of "
+        "their names, so scores do not compare with published ones."
     )
     return _Text({name: tuple(lines) for name, lines in captions.items()}, splits, tuple(bad), (note,))
 

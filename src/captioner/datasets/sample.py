@@ -1,8 +1,8 @@
 """The sample dataset: rendered scenes with five true, differently built captions each.
 
-Some combinations of kind, colour and relation are kept out of training and dev; the pictures in test that show one carry the
-tag ``combination: unseen``, so that evaluation can report them apart. No two pictures show the same scene. Deterministic by
-seed. Knows nothing of files.
+Some combinations of kind, colour and relation are kept out of training and dev; the pictures in test that show one
+carry the tag ``combination: unseen``, so that evaluation can report them apart. No two pictures show the same scene.
+Deterministic by seed. Knows nothing of files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Scenes of coloured shapes: what is in them, and how they are drawn.
 
-A scene is one group of equal shapes somewhere in the picture, or two groups beside or above each other, on a muted, plain or
-textured background. Drawing uses integers, a fixed random stream and JPEG's integer transform, no fonts: the same scene
-gives the same bytes on any machine with the same Pillow. Knows nothing of captions, splits or files.
+A scene is one group of equal shapes somewhere in the picture, or two groups beside or above each other, on a muted,
+plain or textured background. Drawing uses integers, a fixed random stream and JPEG's integer transform, no fonts: the
+same scene gives the same bytes on any machine with the same Pillow. Knows nothing of captions, splits or files.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Scene:
     second: Group | None = None
 
     def canonical(self) -> Scene:
-        """The same picture told in the one order that is used to compare scenes: left before right, above before below."""
+        """The same picture told in the order in which scenes are compared: left before right, above before below."""
         if self.second is not None and self.where in ("right of", "below"):
             return Scene(self.second, OPPOSITE[self.where], self.first)
         return self

@@ -1,7 +1,7 @@
 """acquire: bring a dataset into one form, ``data/raw`` = ``manifest.jsonl`` and packs of pictures.
 
-Pictures are stored as they came, byte for byte; rows that name nothing go to ``orphans.jsonl`` with a reason. The folder
-appears whole or not at all. Knows nothing of what a good caption or a good picture is: that is `validate`.
+Pictures are stored as they came, byte for byte; rows that name nothing go to ``orphans.jsonl`` with a reason. The
+folder appears whole or not at all. Knows nothing of what a good caption or a good picture is: that is `validate`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _open(params: AcquireParams, paths: Paths, settings: Settings) -> Dataset:
     if params.flickr8k is not None and params.dataset == "flickr8k":
         from captioner.datasets.flickr8k import open_flickr8k
 
-        return open_flickr8k(params.flickr8k, settings.flickr8k, paths.downloads)
+        return open_flickr8k(params.flickr8k, settings.flickr8k, paths)
     if params.folder is not None and params.dataset == "folder":
         from captioner.datasets.folder import open_folder
 
