@@ -65,6 +65,15 @@ def run_stage(stage: str, candidate: str | None = None, root: Path | None = None
     return STAGES[stage](app)
 
 
+def move_data(action: str, root: Path | None = None) -> Any:
+    """Push the data to the DVC remote, or pull it. Returns what was moved."""
+    from captioner.adapters import dvc_remote
+
+    app = open_app(root)
+    move = {"push": dvc_remote.push, "pull": dvc_remote.pull}[action]
+    return move(app.settings, app.paths)
+
+
 def _acquire(app: App) -> Any:
     from captioner.stages import acquire
 
