@@ -1,27 +1,87 @@
 """Serves the flows against the standing Prefect server: *Run* in its UI and schedules work while this runs.
 
-Started by ``captioner up``. A schedule that was set in the UI outlives a restart.
+Started by ``captioner up``. A schedule that was set in the UI outlives a restart, and runs that were missed while
+nothing was served are dropped, as cron does it: a laptop that slept for a weekend would else work off all of them.
 """
 
 from __future__ import annotations
 
-from prefect import serve
+import asyncio
+from datetime import UTC, datetime
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
+from prefect.states import Cancelled
 
 from flows.release import reconcile
 from flows.training import training
 
+POLL_S = 5
+RECONCILE = "*/15 * * * *"  # a promotion in the MLflow UI takes effect within a quarter of an hour
+
 
 def main() -> None:
     """Serve until told to stop."""
-    serve(
-        RunnerDeployment.from_flow(training, "training", tags=["captioner"], description=training.description),
-        RunnerDeployment.from_flow(reconcile, "reconcile", tags=["captioner"], description=reconcile.description),
-        pause_on_shutdown=False,  # a schedule must survive `down`
-        print_starting_message=False,
-        webserver=True,
-        query_seconds=5,
+    # pause_on_shutdown: a schedule must survive `down`.
+    runner = Runner(name="captioner", pause_on_shutdown=False, query_seconds=POLL_S)
+    deployments = [_training(), _reconcile()]
+    with get_client(sync_client=True) as client:
+        new = [one for one in deployments if not _exists(client, one)]
+        for one in deployments:
+            runner.add_deployment(one)
+        if "reconcile" in {one.name for one in new}:
+            _schedule_reconcile(client)
+        _drop_missed(client)
+    # The health page compares with the last poll, and there is none yet.
+    runner.last_polled = datetime.now(UTC)
+    asyncio.run(runner.start(webserver=True))
+
+
+def _training() -> RunnerDeployment:
+    return RunnerDeployment.from_flow(training, "training", tags=["captioner"], description=training.description)
+
+
+def _reconcile() -> RunnerDeployment:
+    # One at a time; another that comes meanwhile has nothing to add.
+    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    return RunnerDeployment.from_flow(
+        reconcile, "reconcile", tags=["captioner"], description=reconcile.description, concurrency_limit=alone
     )
+
+
+def _exists(client: SyncPrefectClient, deployment: RunnerDeployment) -> bool:
+    try:
+        client.read_deployment_by_name(deployment.full_name)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def _schedule_reconcile(client: SyncPrefectClient) -> None:
+    """The default schedule, once: whoever changes or removes it in the UI finds it changed after a restart."""
+    found = client.read_deployment_by_name("reconcile/reconcile")
+    every = CronSchedule(cron=RECONCILE, timezone="UTC")
+    client.create_deployment_schedules(found.id, [DeploymentScheduleCreate(schedule=every, slug="default")])
+
+
+def _drop_missed(client: SyncPrefectClient) -> None:
+    late = FlowRunFilter.model_validate(
+        {
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "next_scheduled_start_time": {"before_": datetime.now(UTC).isoformat()},
+        }
+    )
+    for run in client.read_flow_runs(flow_run_filter=late):
+        if run.auto_scheduled:
+            client.set_flow_run_state(
+                run.id, Cancelled(message="Its time passed while nothing was served."), force=True
+            )
 
 
 if __name__ == "__main__":
