@@ -57,13 +57,15 @@ def beam_search(
         wide = tf.minimum(2 * beam, decoder.vocabulary)
         best, word = tf.math.top_k(log_words, wide)
         total = tf.reshape(score[:, :, None] + best, [batch, beam * wide])
-        total, flat = tf.math.top_k(total, wide)
+        total, flat = tf.math.top_k(total, tf.minimum(2 * beam, beam * wide))
         parent, word = flat // wide, tf.gather(tf.reshape(word, [batch, beam * wide]), flat, batch_dims=1)
         here = tf.one_hot(t, length, dtype=tf.int32)
         longer = tf.gather(ids, parent, batch_dims=1) + word[:, :, None] * here
         ends = word == END
 
-        finished_score = tf.where(ends & (total > NEVER / 2), normalised(total, t + 1), NEVER)
+        # An end counts when it is among the best `beam`, as a word would have to be: so a beam of 1 is greedy.
+        finishes = ends & (tf.range(tf.shape(total)[1]) < beam) & (total > NEVER / 2)
+        finished_score = tf.where(finishes, normalised(total, t + 1), NEVER)
         pool_score = tf.concat([done[2], finished_score], axis=1)
         pool_score, keep = tf.math.top_k(pool_score, beam)
         pool_ids = tf.gather(tf.concat([done[0], longer], axis=1), keep, batch_dims=1)

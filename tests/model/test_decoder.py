@@ -1,0 +1,119 @@
+"""The decoders, on a tiny alphabet: what training sees and what decoding sees are the same network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from captioner.model.decoder import Dropout, Packing, build_decoder
+from captioner.model.training import Trainer, epoch_batches
+from captioner.params import DecoderParams, TrainParams
+from captioner.text import END, PAD, START
+
+KINDS = ("merge", "attention")
+
+
+def tiny(kind: str, vocabulary: int = 12):
+    return build_decoder(DecoderParams(kind=kind, units=8, embedding=8, dropout=0.0), vocabulary, channels=6, seed=3)
+
+
+def train_params(**changes) -> TrainParams:
+    values = {
+        "seed": 1, "epochs": 2, "images_per_batch": 2, "learning_rate": 0.01, "warmup_steps": 1, "label_smoothing": 0.0,
+        "clip_norm": 5.0, "min_count": 1, "max_words": 5, "monitor": "cider", "patience": 3, "dev_images": 4,
+    }  # fmt: skip
+    return TrainParams(**{**values, **changes})
+
+
+@pytest.fixture
+def grid() -> tf.Tensor:
+    return tf.constant(np.random.default_rng(0).random((2, 4, 6)), tf.float32)
+
+
+CAPTIONS = np.array(
+    [
+        [[START, 5, 6, 7, END, PAD], [START, 8, END, PAD, PAD, PAD]],
+        [[START, 9, 10, 11, 4, END], [PAD, PAD, PAD, PAD, PAD, PAD]],
+    ],
+    np.int32,
+)
+
+
+def test_packing_keeps_every_real_token_once_and_no_padding() -> None:
+    targets = CAPTIONS[:, :, 1:]
+    packing = Packing.of(tf.constant(targets != PAD))
+    picked = packing.pick(tf.constant(targets)).numpy()
+    assert sorted(picked) == sorted(targets[targets != PAD])
+    # Step after step, longest caption first.
+    assert packing.sizes.numpy().tolist() == [3, 3, 2, 2, 1]
+    assert picked[:3].tolist() == [9, 5, 8]
+    assert packing.image.numpy()[:3].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_teacher_forcing_equals_decoding_step_by_step(kind: str, grid: tf.Tensor) -> None:
+    decoder = tiny(kind)
+    inputs, targets = CAPTIONS[:, :, :-1], CAPTIONS[:, :, 1:]
+    packing = Packing.of(tf.constant(targets != PAD))
+    context = decoder.image(grid)
+    packed = decoder.softmax(decoder.hidden(context, tf.constant(inputs), packing)).numpy()
+
+    state = decoder.initial(context, 2)
+    stepwise = []
+    for t in range(inputs.shape[2]):
+        logits, state = decoder.step(context, tf.constant(inputs[:, :, t]), state)
+        stepwise.append(logits.numpy())
+    padded = np.stack(stepwise, axis=2).reshape(-1, decoder.vocabulary)
+    np.testing.assert_allclose(packed, padded[packing.flat.numpy()], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_image_changes_the_words(kind: str, grid: tf.Tensor) -> None:
+    decoder = tiny(kind)
+    tokens = tf.constant([[START], [START]])
+    logits, _ = decoder.step(decoder.image(grid), tokens, decoder.initial(decoder.image(grid), 1))
+    assert not np.allclose(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_decoder_learns_two_captions_by_heart(kind: str, grid: tf.Tensor) -> None:
+    decoder = tiny(kind)
+    trainer = Trainer(decoder, train_params(epochs=150, learning_rate=0.03), dropout=0.0, steps_per_epoch=1)
+    captions = np.array([[[START, 5, 6, 7, END]], [[START, 8, 9, END, PAD]]], np.int32)
+    losses = [trainer.train(grid.numpy().astype(np.float16), captions, step)[0] for step in range(150)]
+    assert losses[-1] < 0.1 < losses[0]
+    said = trainer.caption(grid.numpy().astype(np.float16))
+    assert said[0, :4].tolist() == [5, 6, 7, END]
+    assert said[1, :3].tolist() == [8, 9, END]
+
+
+def test_dropout_depends_on_seed_and_step_alone() -> None:
+    ones = tf.ones([1000])
+    first = Dropout(0.5, seed=1, step=tf.constant(7))(ones)
+    assert np.array_equal(first, Dropout(0.5, seed=1, step=tf.constant(7))(ones))
+    assert not np.array_equal(first, Dropout(0.5, seed=1, step=tf.constant(8))(ones))
+    assert abs(float(tf.reduce_mean(first)) - 1.0) < 0.1
+
+
+def test_an_epoch_visits_every_image_once_in_an_order_of_its_own() -> None:
+    rows = np.arange(10, 17)
+    captions = np.zeros((7, 1, 4), np.int32) + START
+
+    def order(epoch: int) -> list[int]:
+        return [int(r) for batch in epoch_batches(rows, captions, 3, seed=1, epoch=epoch) for r in batch.rows]
+
+    assert sorted(order(1)) == rows.tolist()
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_the_loss_is_cross_entropy_on_real_tokens_only(grid: tf.Tensor) -> None:
+    decoder = tiny("merge")
+    half = grid.numpy().astype(np.float16)
+    short = np.array([[[START, 5, END]], [[START, 6, END]]], np.int32)
+    padded = np.pad(short, ((0, 0), (0, 1), (0, 4)))
+    losses = [Trainer(tiny("merge"), train_params(), 0.0, 10).train(half, c, 0) for c in (short, padded)]
+    assert losses[0][1] == losses[1][1] == 4
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-6)
+    assert losses[0][0] == pytest.approx(np.log(decoder.vocabulary), abs=0.5)
