@@ -95,6 +95,7 @@ def write_predictions(path: Path, rows: Iterable[Prediction]) -> None:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON Lines file, one at a time. Raises BadData when it is missing or a line is not JSON."""
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
@@ -111,6 +112,7 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises BadData when it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
