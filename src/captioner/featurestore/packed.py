@@ -6,7 +6,6 @@ store it was assembled from, nor of TensorFlow.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from captioner.errors import BadData, BadEnvironment
+from captioner.featurestore.shards import Features, npy_header
 from captioner.records import FeaturesMeta, read_json, write_json
 
 FILE_BYTES = 256 * 1024 * 1024
 INDEX = "index.json"
 _FORMAT = 1
-
-Features = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class _Rows:
 
 
 def _write_npy(out: IO[bytes], supply: _Rows, rows: int, meta: FeaturesMeta) -> None:
-    out.write(_npy_header((rows, meta.cells, meta.channels)))
+    out.write(npy_header((rows, meta.cells, meta.channels)))
     written = 0
     while written < rows:
         piece = supply.take(rows - written)
@@ -132,14 +130,8 @@ def _write_npy(out: IO[bytes], supply: _Rows, rows: int, meta: FeaturesMeta) -> 
         written += len(piece)
 
 
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})
-    return header.getvalue()
-
-
 def _map(path: Path, shape: tuple[int, ...]) -> Features:
-    header = _npy_header(shape)
+    header = npy_header(shape)
     expected = len(header) + 2 * int(np.prod(shape))
     try:
         with path.open("rb") as file:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Part of every feature's key: change it whenever the pixels below would change.
+# Part of every feature's key: change it whenever the pixels below would, or what images.normalise makes of a picture.
 VERSION = "stretch-bilinear-antialias-1"
 
 

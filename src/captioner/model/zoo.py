@@ -92,7 +92,8 @@ def build(name: str, weights: Path | None) -> keras.Model:
     """The network of ``ZOO[name]`` without its classifier: float32 [B, H, W, 3], 0..255 → [B, h, w, C].
 
     Its own preprocessing is inside. `weights` is a file from ``weights_file``; without one, Keras downloads the
-    ImageNet weights on first use. Raises ServiceUnavailable when that fails, BadData when the file does not fit the network.
+    ImageNet weights on first use. Raises ServiceUnavailable when that fails, BadData when the file does not fit the
+    network.
     """
     import keras
 

@@ -1,0 +1,172 @@
+"""features: the CNN's features of every valid image, from the feature store where it has them.
+
+Reads ``data/validated/manifest.jsonl`` and the packs in ``data/raw``, writes ``data/features``. What is missing in the
+store is encoded and added to it first, so an interrupted run goes on where it stopped. When nothing is missing,
+TensorFlow is not imported. Knows nothing of captions.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from captioner import images
+from captioner.errors import BadData
+from captioner.featurestore.index import FeatureStore
+from captioner.featurestore.packed import write_packed
+from captioner.featurestore.shards import DamagedShard, Features
+from captioner.model.identity import describe
+from captioner.packs import PackReader
+from captioner.params import FeaturesParams
+from captioner.paths import Paths
+from captioner.progress import track
+from captioner.records import FeaturesMeta, ImageRecord, read_manifest, write_json
+from captioner.settings import Settings
+
+SHARD_IMAGES = 512
+"""Images in a shard of the store: what a kill can cost at most."""
+
+
+@dataclass(frozen=True)
+class FeaturesReport:
+    """What was made. The same for equal images, whatever the store held before."""
+
+    images: int
+    encoder: str
+    layout: str
+    image_size: int
+    cells: int
+    channels: int
+    weights_digest: str
+    preprocessing: str
+    mean: float
+    deviation: float
+
+
+def run(params: FeaturesParams, paths: Paths, settings: Settings) -> FeaturesReport:
+    """Raises BadParams for an unknown encoder, BadData or BadImage for images that are not what the manifest says,
+    BadEnvironment when the weights cannot be had or a disk refuses.
+    """
+    cache = paths.home / "encoders"
+    meta = describe(params.encoder, params.layout, settings.weights, cache)
+    manifest = read_manifest(paths.validated / "manifest.jsonl")
+    if not manifest:
+        raise BadData("data/validated/manifest.jsonl holds no image: run acquire and validate first.")
+    store = FeatureStore(settings.feature_store, meta)
+    stage = _Stage(params, paths, settings, store)
+    try:
+        stage.encode_missing(manifest)
+        statistics = stage.pack(manifest)
+    except DamagedShard:
+        store.check([record.digest for record in manifest])
+        stage.encode_missing(manifest)
+        statistics = stage.pack(manifest)
+    report = _report(meta, statistics)
+    write_json(paths.report("features"), asdict(report))
+    return report
+
+
+class _Stage:
+    """One run, with what its steps share."""
+
+    def __init__(self, params: FeaturesParams, paths: Paths, settings: Settings, store: FeatureStore) -> None:
+        self.params, self.paths, self.settings, self.store = params, paths, settings, store
+
+    def encode_missing(self, manifest: Sequence[ImageRecord]) -> None:
+        """Bring the store up to date with `manifest`, a shard at a time."""
+        for sentence in self.store.damaged:
+            _say(sentence.replace("run captioner features again", "its images are encoded again"))
+        self.store.damaged.clear()
+        missing = list({record.digest: record for record in manifest if record.digest not in self.store}.values())
+        hits = len(manifest) - len(missing)
+        if not missing:
+            _say(f"{len(manifest)} images, all of them in the feature store; nothing to encode.")
+            return
+        started = time.monotonic()
+        self._encode(missing, hits)
+        seconds = time.monotonic() - started
+        rate = len(missing) / seconds
+        _say(f"{len(manifest)} images: {hits} in the feature store, {len(missing)} encoded ({rate:.1f} images/s).")
+
+    def _encode(self, missing: Sequence[ImageRecord], hits: int) -> None:
+        # Here and not above: a run that has nothing to encode does not wait for TensorFlow.
+        from captioner.featurestore.extract import Extractor
+        from captioner.model.encoder import load_encoder
+
+        encoder = load_encoder(
+            self.params.encoder, self.params.layout, self.settings.weights, self.paths.home / "encoders"
+        )
+        if encoder.meta != self.store.meta:
+            raise BadData(
+                f"The weights of {encoder.name} changed while they were in use: run captioner features again."
+            )
+        extractor = Extractor(encoder, self.params.batch)
+        with (
+            PackReader(self.paths.raw) as packs,
+            track("features", len(missing), "images") as progress,
+            self.store.appending() as shards,
+        ):
+            progress.advance(0, note=f"{hits} in the store")
+            in_shard = 0
+            for records, rows in extractor.extract(missing, lambda r: images.normalise(packs.read(r), r.id)):
+                shards.add([record.digest for record in records], rows)
+                progress.advance(len(records))
+                in_shard += len(records)
+                if in_shard >= SHARD_IMAGES:
+                    shards.commit()
+                    in_shard = 0
+
+    def pack(self, manifest: Sequence[ImageRecord]) -> _Statistics:
+        """Write data/features from the store, 8 MB at a time."""
+        statistics = _Statistics()
+        with track("packing", len(manifest), "images") as progress:
+
+            def blocks() -> Iterator[Features]:
+                for block in self.store.blocks([record.digest for record in manifest]):
+                    statistics.add(block)
+                    yield block
+                    progress.advance(len(block))
+
+            write_packed(self.paths.features, self.store.meta, [record.id for record in manifest], blocks())
+        return statistics
+
+
+class _Statistics:
+    """Mean and deviation over everything that was added."""
+
+    def __init__(self) -> None:
+        self.images, self._numbers, self._sum, self._squares = 0, 0, 0.0, 0.0
+
+    def add(self, block: Features) -> None:
+        numbers = block.astype(np.float32)
+        self.images += len(block)
+        self._numbers += numbers.size
+        self._sum += float(numbers.sum(dtype=np.float64))
+        self._squares += float(np.square(numbers).sum(dtype=np.float64))
+
+    @property
+    def mean(self) -> float:
+        return self._sum / self._numbers
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(max(0.0, self._squares / self._numbers - self.mean**2))
+
+
+def _report(meta: FeaturesMeta, statistics: _Statistics) -> FeaturesReport:
+    # Six figures: sums are the same on one machine, and to that many on any.
+    return FeaturesReport(
+        images=statistics.images,
+        mean=float(f"{statistics.mean:.6g}"),
+        deviation=float(f"{statistics.deviation:.6g}"),
+        **asdict(meta),
+    )
+
+
+def _say(sentence: str) -> None:
+    print(f"features: {sentence}", file=sys.stderr)
