@@ -29,6 +29,9 @@ from flows.reports import Bar, publish
 
 RETRIES = 3
 BACKOFF_S = 5
+HINTS = ("To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ", "Use `dvc push`")
+RESTORED = "is cached - skipping run"  # DVC's words when it has the outs of exactly these inputs from an earlier run
+UNCHANGED = "didn't change, skipping"
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's words when another DVC is at work
 
 
@@ -51,9 +54,13 @@ def dvc_stage(stage: Stage, root: Path, stale: bool, force: bool = False) -> Sta
     if not stale and not force:
         return Completed(name="Cached", message=f"{stage.name} is up to date: DVC has it.")
     log = get_run_logger()
-    with Bar(stage) as bar:
-        repro(stage.name, root, force, say=log.info, progress=bar.show)
+    with Bar(stage, log.info) as bar:
+        told = repro(stage.name, root, force, say=log.info, progress=bar.show)
     publish(stage, root)
+    if any(UNCHANGED in line for line in told):
+        return Completed(name="Cached", message=f"{stage.name} is up to date: DVC has it.")
+    if any(RESTORED in line for line in told):
+        return Completed(name="Cached", message=f"{stage.name} was run before on the same inputs: DVC restored it.")
     return Completed(message=f"{stage.name} ran.")
 
 
@@ -63,8 +70,10 @@ def repro(
     force: bool,
     say: Callable[[str], None],
     progress: Callable[[dict[str, Any]], None],
-) -> None:
-    """Run one stage through DVC. Raises what the stage raised, WorkspaceBusy when another DVC process is at work.
+) -> list[str]:
+    """Run one stage through DVC and return its last lines.
+
+    Raises what the stage raised, WorkspaceBusy when another DVC process is at work, BadEnvironment for other failures.
 
     Whatever ends this call early (a cancelled run, Ctrl-C) ends the stage first, in the way Ctrl-C would.
     """
@@ -90,14 +99,14 @@ def repro(
                 progress(message["progress"])
             elif "error" in message:
                 fault = _error(message["error"])
-            elif line.strip():
+            elif line.strip() and not line.startswith(HINTS):
                 told.append(line.strip())
                 say(line.rstrip())
         code = child.wait()
     finally:
         _end(child)
     if code == 0:
-        return
+        return list(told)
     if fault is not None:
         raise fault
     busy = next((line for line in told if any(words in line for words in BUSY)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,15 +18,17 @@ from captioner.settings import Settings
 from flows.graph import Stage
 
 SECONDS_BETWEEN_UPDATES = 2.0  # each update is a call to the server
+SECONDS_BETWEEN_LINES = 15.0  # in the log, for whoever watches a terminal
 
 
 class Bar:
     """A progress artifact that is made with the first progress line and kept current, not too often."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
         self.stage = stage
+        self.say = say
         self.id: UUID | None = None
-        self.last = 0.0
+        self.last = self.told = 0.0
         self.latest: dict[str, Any] = {}
 
     def __enter__(self) -> Bar:
@@ -54,6 +57,9 @@ class Bar:
         else:
             update_progress_artifact(self.id, percent, description=text)
         self.last = time.monotonic()
+        if self.last - self.told > SECONDS_BETWEEN_LINES:
+            self.told = self.last
+            self.say(text)
 
 
 def publish(stage: Stage, root: Path) -> None:

@@ -24,6 +24,7 @@ from captioner.errors import CaptionerError
 from captioner.workspace import workspace_lock
 from flows.dvc_stage import BACKOFF_S, RETRIES, dvc_stage, may_pass
 from flows.graph import is_stale, read_graph
+from flows.plain_errors import speak_plainly
 from flows.reports import publish_release
 
 
@@ -46,6 +47,7 @@ def training(stages: list[str] | None = None, force: bool = False, release: bool
         force: run every chosen stage, stale or not.
         release: register the candidates and deploy what the registry's aliases say.
     """
+    speak_plainly()
     log = get_run_logger()
     app = bootstrap.open_app()
     root = app.paths.root

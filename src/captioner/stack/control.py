@@ -10,7 +10,7 @@ import fcntl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +26,7 @@ from captioner.stack.services import Service
 
 START_TIMEOUT_S = 180.0  # MLflow's first start took 58 s on a busy machine, Prefect's 40 s
 STEP_S = 0.1
+ADDRESS_IN_USE = "address already in use"
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,19 @@ class StackStatus:
         return "\n".join(lines)
 
 
-def up(settings: Settings, paths: Paths) -> StackStatus:
+def up(settings: Settings, paths: Paths, wanted: Sequence[Service] | None = None) -> StackStatus:
     """Start what is not up, all at once, and wait until everything answers. What is up already is left alone.
 
-    Raises BadEnvironment, with the log's last line, when a service does not start.
+    `wanted` is what these settings ask for unless it is given. Raises BadEnvironment, with the log's last line, when
+    a service does not start.
     """
     with _alone(paths):
         entries = _read(paths)
-        names = services.wanted(settings)
         healthy = _healthy(entries)
-        missing = [one for one in names if not healthy.get(one.name)]
+        missing = [one for one in wanted or services.wanted(settings, paths) if not healthy.get(one.name)]
         _stop([one.name for one in missing], paths, entries)
-        _start(missing, settings, paths, entries)
-        return StackStatus(_report(paths, _read(paths)), started=tuple(one.name for one in missing))
+        _start(missing, paths, entries)
+        return StackStatus(_report(entries), started=tuple(one.name for one in missing))
 
 
 def down(settings: Settings, paths: Paths) -> StackStatus:
@@ -83,13 +84,13 @@ def down(settings: Settings, paths: Paths) -> StackStatus:
     with _alone(paths):
         entries = _read(paths)
         # What writes goes before what it writes to: flows first, then the servers.
-        flows = [name for name in ("deployments",) if _stop([name], paths, entries)]
-        return StackStatus({}, stopped=(*flows, *_stop(["aws", "mlflow", "prefect"], paths, entries)))
+        flows = _stop(["deployments"], paths, entries)
+        return StackStatus({}, stopped=(*flows, *_stop({"aws", "mlflow", "prefect", *entries}, paths, entries)))
 
 
 def status(settings: Settings, paths: Paths) -> dict[str, dict[str, Any]]:
     """``{NAME: {"url", "healthy", "pid", "log", "detail"}}`` of the services that were started and not stopped."""
-    return {name: asdict(one) for name, one in _report(paths, _read(paths)).items()}
+    return {name: asdict(one) for name, one in _report(_read(paths)).items()}
 
 
 @contextmanager
@@ -116,7 +117,7 @@ def _mark(name: str, paths: Paths) -> str:
     return f"{paths.home}:{name}"
 
 
-def _stop(names: Sequence[str], paths: Paths, entries: dict[str, dict[str, Any]]) -> list[str]:
+def _stop(names: Collection[str], paths: Paths, entries: dict[str, dict[str, Any]]) -> list[str]:
     """Stop these services with all their descendants and forget them. Returns the names of those that ran."""
     marks = {_mark(name, paths): name for name in names}
     found = processes.marked(marks)
@@ -129,48 +130,46 @@ def _stop(names: Sequence[str], paths: Paths, entries: dict[str, dict[str, Any]]
     return [marks[mark] for mark in found]
 
 
-def _start(missing: list[Service], settings: Settings, paths: Paths, entries: dict[str, dict[str, Any]]) -> None:
+def _start(missing: Sequence[Service], paths: Paths, entries: dict[str, dict[str, Any]]) -> None:
     """Start `missing`, each as soon as what it comes after is healthy, and wait for all of them."""
     waiting = list(missing)
-    pending: dict[str, Service] = {}
-    deadline = time.monotonic() + START_TIMEOUT_S
+    pending: list[Service] = []
     faults: list[BadEnvironment] = []
+    deadline = time.monotonic() + START_TIMEOUT_S
     while waiting or pending:
-        ready = [one for one in waiting if not any(name in pending or name in _names(waiting) for name in one.after)]
-        for one in ready:
+        unfinished = {one.name for one in (*waiting, *pending)}
+        for one in [one for one in waiting if not unfinished & set(one.after)]:
             waiting.remove(one)
-            pending[one.name] = one
-            entries[one.name] = _launch(one, settings, paths, entries)
-            write_json(paths.services, entries)
-        for one in list(pending.values()):
+            pending.append(one)
+            _launch(one, paths, entries)
+        for one in list(pending):
             try:
                 if _came_up(one, paths, entries, deadline):
-                    del pending[one.name]
+                    pending.remove(one)
             except BadEnvironment as fault:
                 # The others come up all the same: the next `up` has less to do.
                 faults.append(fault)
-                del pending[one.name]
+                pending.remove(one)
                 waiting = [other for other in waiting if one.name not in other.after]
-        time.sleep(STEP_S)
+        if pending:
+            time.sleep(STEP_S)
     if faults:
         raise faults[0]
 
 
-def _names(several: list[Service]) -> set[str]:
-    return {one.name for one in several}
-
-
-def _launch(one: Service, settings: Settings, paths: Paths, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    taken = [entry["port"] for entry in entries.values() if "port" in entry]
-    port = processes.free_port(one.first_port, taken)
+def _launch(one: Service, paths: Paths, entries: dict[str, dict[str, Any]], first_port: int | None = None) -> None:
+    """Start `one` and write down that it was."""
+    taken = [entry["port"] for entry in entries.values()]
+    port = processes.free_port(first_port or one.first_port, taken)
     log = paths.logs / f"{one.name}.log"
     before = processes.size(log)
     for folder in (paths.mlflow / "artifacts", paths.prefect, paths.aws):
         folder.mkdir(parents=True, exist_ok=True)
-    env = services.environment(one, port, paths, prefect_api(settings, paths, entries))
-    child = processes.start(services.command(one, port, paths), env, paths.root, log, _mark(one.name, paths))
+    urls = {name: str(entry["url"]) for name, entry in entries.items()}
+    env = services.base_environment(paths) | dict(one.env(port, urls))
+    child = processes.start(one.command(port), env, paths.root, log, _mark(one.name, paths))
     url = f"http://{processes.HOST}:{port}"
-    return {
+    entries[one.name] = {
         "url": url,
         "port": port,
         "health": url + one.health,
@@ -179,6 +178,7 @@ def _launch(one: Service, settings: Settings, paths: Paths, entries: dict[str, d
         "log": str(log),
         "log_from": before,
     }
+    write_json(paths.services, entries)
 
 
 def _came_up(one: Service, paths: Paths, entries: dict[str, dict[str, Any]], deadline: float) -> bool:
@@ -193,15 +193,19 @@ def _came_up(one: Service, paths: Paths, entries: dict[str, dict[str, Any]], dea
         return False
     words = processes.last_words(log, entry["log_from"])
     _stop([one.name], paths, entries)
+    if process is None and processes.said(log, entry["log_from"], ADDRESS_IN_USE):
+        # Somebody took the port between our look at it and the service's: the next one, then.
+        _launch(one, paths, entries, first_port=entry["port"] + 1)
+        return False
     what = "ended at once" if process is None else f"did not answer within {START_TIMEOUT_S:.0f} s"
     raise BadEnvironment(f"The service {one.name} {what}: {words or 'it wrote nothing'} (log: {log}).")
 
 
-def prefect_api(settings: Settings, paths: Paths, entries: dict[str, dict[str, Any]] | None = None) -> str | None:
+def prefect_api(settings: Settings, paths: Paths) -> str | None:
     """The Prefect API: the one that the setting names, or the local server's; None when there is neither."""
     if settings.prefect_api:
         return settings.prefect_api
-    entry = (_read(paths) if entries is None else entries).get("prefect")
+    entry = _read(paths).get("prefect")
     return f"{entry['url']}/api" if entry else None
 
 
@@ -227,7 +231,7 @@ def _answers(url: str, timeout_s: float = 3.0) -> bool:
         return False
 
 
-def _report(paths: Paths, entries: dict[str, dict[str, Any]]) -> dict[str, ServiceStatus]:
+def _report(entries: dict[str, dict[str, Any]]) -> dict[str, ServiceStatus]:
     healthy = _healthy(entries)
     found = {}
     for name, entry in entries.items():

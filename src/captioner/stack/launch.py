@@ -32,7 +32,7 @@ def schedule(settings: Settings, paths: Paths, cron: str, timezone: str = "UTC")
 
 def ensure_up(settings: Settings, paths: Paths) -> None:
     """Start whatever of the stack is not up, and say so."""
-    wanted = {one.name for one in services.wanted(settings)}
+    wanted = {one.name for one in services.wanted(settings, paths)}
     healthy = {name for name, one in control.status(settings, paths).items() if one["healthy"]}
     if wanted <= healthy:
         return
@@ -42,7 +42,7 @@ def ensure_up(settings: Settings, paths: Paths) -> None:
 
 def run_module(module: str, options: Sequence[str], settings: Settings, paths: Paths) -> int:
     """Run ``python -m module`` with the local Prefect as its server. Ctrl-C reaches it; its exit code is ours."""
-    env = services.flow_environment(paths, control.prefect_api(settings, paths) or "", base=os.environ)
+    env = {**os.environ, **services.flow_environment(paths, control.prefect_api(settings, paths) or "")}
     child = subprocess.Popen([sys.executable, "-m", module, *options], cwd=paths.root, env=env)
     while True:
         try:

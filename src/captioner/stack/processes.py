@@ -119,14 +119,22 @@ def listens(processes: Iterable[psutil.Process], port: int) -> bool:
 
 def last_words(log: Path, since: int) -> str:
     """The last meaningful line that was written to `log` after byte `since`; empty when there is none."""
+    told = [line.strip() for line in _text(log, since).splitlines() if any(map(str.isalnum, line))]
+    return told[-1][:300] if told else ""
+
+
+def said(log: Path, since: int, words: str) -> bool:
+    """Does `log` hold `words`, in whatever case, after byte `since`?"""
+    return words.lower() in _text(log, since).lower()
+
+
+def _text(log: Path, since: int) -> str:
     try:
         with log.open("rb") as lines:
             lines.seek(since)
-            text = lines.read().decode("utf-8", errors="replace")
+            return lines.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
-    told = [line.strip() for line in text.splitlines() if any(character.isalnum() for character in line)]
-    return told[-1][:300] if told else ""
 
 
 def size(log: Path) -> int:

@@ -1,4 +1,4 @@
-"""The services of the stack: how each is started, where it answers, how long that may take.
+"""The services of the stack: how each is started, where it answers, what it must come after.
 
 Bound to 127.0.0.1 only, telemetry off. A service that a setting points elsewhere is not started here.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from captioner.paths import Paths
 from captioner.settings import Settings
@@ -32,77 +32,99 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DVC_NO_ANALYTICS": "1",
 }
+DEPLOYMENTS_ABOVE_PREFECT = 20  # its health page's first port: nobody opens it, so it has no setting of its own
+
+Environment = Callable[[int, Mapping[str, str]], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Service:
-    """One service. `after` must be healthy before this one is started; `page` is what a person opens, if anything."""
+    """One service. It is healthy when `health` (a path) answers 200, and started when all of `after` are healthy."""
 
     name: str
     first_port: int
     health: str
+    command: Callable[[int], Sequence[str]]  # port → command line
+    env: Environment = field(default=lambda port, urls: {})  # port, URLs of the running services → more environment
     after: tuple[str, ...] = ()
-    page: str | None = None
 
 
-def wanted(settings: Settings) -> list[Service]:
+def wanted(settings: Settings, paths: Paths) -> list[Service]:
     """The services that these settings leave to the local stack."""
     services = []
     if settings.prefect_api is None:
-        services.append(Service("prefect", settings.port_prefect, "/api/health", page=""))
+        services.append(_prefect(settings.port_prefect))
     if settings.mlflow_uri is None:
-        services.append(Service("mlflow", settings.port_mlflow, "/health", page=""))
+        services.append(_mlflow(settings.port_mlflow, paths))
     if settings.aws == "local":
-        services.append(Service("aws", settings.port_aws, "/_captioner/health"))
-    after = ("prefect",) if settings.prefect_api is None else ()
-    services.append(Service("deployments", settings.port_prefect + 20, "/health", after=after))
+        services.append(_aws(settings.port_aws, paths))
+    services.append(_deployments(settings, paths))
     return services
 
 
-def command(service: Service, port: int, paths: Paths) -> list[str]:
-    """The command line that serves `service` on `port`."""
-    python = sys.executable
-    if service.name == "prefect":
-        return [python, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    if service.name == "mlflow":
+def _prefect(port: int) -> Service:
+    def env(port: int, urls: Mapping[str, str]) -> dict[str, str]:
+        # One SQLite file under a server, served flows and command lines: wait for a lock, do not fail.
+        return {"PREFECT_API_URL": f"http://{HOST}:{port}/api", "PREFECT_SERVER_DATABASE_TIMEOUT": "60"}
+
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+
+    return Service("prefect", port, "/api/health", command, env)
+
+
+def _mlflow(port: int, paths: Paths) -> Service:
+    artifacts = (paths.mlflow / "artifacts").as_uri()
+
+    def command(port: int) -> list[str]:
         # Runs written without the server must be readable through it: one database, plain file artifacts.
         return [
-            *(python, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
+            *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{paths.mlflow / 'mlflow.db'}"),
-            *("--default-artifact-root", (paths.mlflow / "artifacts").as_uri()),
-            *("--artifacts-destination", (paths.mlflow / "artifacts").as_uri()),
+            *("--default-artifact-root", artifacts, "--artifacts-destination", artifacts),
         ]
-    if service.name == "aws":
-        return [python, "-m", "captioner.emulator", "--port", str(port), "--home", str(paths.aws)]
-    return [python, "-m", "flows.serve_deployments"]
+
+    # Its job runner is eight more processes that nothing here uses.
+    return Service(
+        "mlflow", port, "/health", command, lambda port, urls: {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    )
 
 
-def environment(service: Service, port: int, paths: Paths, prefect_api: str | None) -> dict[str, str]:
-    """The environment of `service`: the user's, minus what leads elsewhere, plus what keeps it quiet and at home."""
+def _aws(port: int, paths: Paths) -> Service:
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "captioner.emulator", "--port", str(port), "--home", str(paths.aws)]
+
+    return Service("aws", port, "/_captioner/health", command)
+
+
+def _deployments(settings: Settings, paths: Paths) -> Service:
+    def env(port: int, urls: Mapping[str, str]) -> dict[str, str]:
+        api = settings.prefect_api or f"{urls['prefect']}/api"
+        address = {"PREFECT_RUNNER_SERVER_HOST": HOST, "PREFECT_RUNNER_SERVER_PORT": str(port)}
+        return flow_environment(paths, api) | address
+
+    first = settings.port_prefect + DEPLOYMENTS_ABOVE_PREFECT
+    after = () if settings.prefect_api else ("prefect",)
+    return Service(
+        "deployments", first, "/health", lambda port: [sys.executable, "-m", "flows.serve_deployments"], env, after
+    )
+
+
+def base_environment(paths: Paths) -> dict[str, str]:
+    """What every service gets: the user's environment, minus what leads elsewhere, plus what keeps it quiet at home."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    env |= QUIET | {
-        "CAPTIONER_HOME": str(paths.home),
-        "PREFECT_HOME": str(paths.prefect),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.root), os.environ.get("PYTHONPATH")])),
-        "PYTHONUNBUFFERED": "1",
-    }
-    if service.name == "prefect":
-        # One SQLite file under a server, served flows and command lines: wait for a lock, do not fail.
-        env |= {"PREFECT_API_URL": f"http://{HOST}:{port}/api", "PREFECT_SERVER_DATABASE_TIMEOUT": "60"}
-    if service.name == "mlflow":
-        env |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    if service.name == "deployments":
-        env |= flow_environment(paths, prefect_api or "")
-        env |= {"PREFECT_RUNNER_SERVER_HOST": HOST, "PREFECT_RUNNER_SERVER_PORT": str(port)}
-    return env
+    return (
+        env
+        | QUIET
+        | {
+            "CAPTIONER_HOME": str(paths.home),
+            "PREFECT_HOME": str(paths.prefect),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.root), os.environ.get("PYTHONPATH")])),
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
 
 
-def flow_environment(paths: Paths, prefect_api: str, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a process that runs flows needs on top of `base`."""
-    return {
-        **(base or {}),
-        **QUIET,
-        "PREFECT_API_URL": prefect_api,
-        "PREFECT_HOME": str(paths.prefect),
-        "PYTHONUNBUFFERED": "1",
-    }
+def flow_environment(paths: Paths, prefect_api: str) -> dict[str, str]:
+    """What a process that runs flows needs beside its own environment."""
+    return {**QUIET, "PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(paths.prefect), "PYTHONUNBUFFERED": "1"}
