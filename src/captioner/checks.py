@@ -68,7 +68,7 @@ def caption_rules(params: ValidateParams) -> tuple[Rule, ...]:
     """Rules over `captions_frame`, the first that a row breaks names its reason."""
     text = {"column": "caption", "regex": NOT_TEXT}
     return (
-        Rule("caption without an image", "expect_column_values_to_be_in_set", _in("has_image", [True])),
+        Rule("caption without image", "expect_column_values_to_be_in_set", _in("has_image", [True])),
         Rule("empty caption", "expect_column_values_to_match_regex", {"column": "caption", "regex": r"\S"}),
         Rule("caption is not text", "expect_column_values_to_not_match_regex", text),
         Rule("caption without words", "expect_column_values_to_match_regex", {"column": "tokens", "regex": "[a-z]"}),

@@ -62,7 +62,9 @@ def run(params: ValidateParams, paths: Paths) -> ValidateReport:
     Quarantine, report and Data Docs are written either way; the manifest of good rows only when the gate says yes.
     """
     records = read_manifest(paths.raw / "manifest.jsonl")
-    orphans = _orphans(paths.raw / "orphans.jsonl")
+    unpaired = _unpaired(paths.raw / "orphans.jsonl")
+    orphans = [row for row in unpaired if row.caption is not None]
+    lost = [row for row in unpaired if row.caption is None]
     looks = look_at(records, paths.raw)
     _empty(paths.validated)
 
@@ -74,8 +76,10 @@ def run(params: ValidateParams, paths: Paths) -> ValidateReport:
     suite.verify(params, images.kept, [looks[position] for position in images.positions])
     suite.expectations.build_docs(paths.data_docs)
 
-    quarantined = sorted(captions.quarantined + images.quarantined, key=lambda row: (row.id, row.reason, row.detail))
-    report = _report(records, orphans, images.kept, quarantined, suite.outcomes, len(checks.words_frame(images.kept)))
+    bad = (*captions.quarantined, *images.quarantined, *lost)
+    quarantined = sorted(bad, key=lambda row: (row.id, row.reason, row.detail, row.caption or ""))
+    vocabulary = len(checks.words_frame(images.kept))
+    report = _report(records, unpaired, images.kept, quarantined, suite.outcomes, vocabulary)
     write_jsonl(paths.validated / "quarantine.jsonl", (asdict(row) for row in quarantined))
     write_json(paths.report("validate"), asdict(report))
     _gate(params, report, suite)
@@ -149,7 +153,8 @@ def look_at(records: Sequence[ImageRecord], folder: Path) -> list[Look]:
         return list(pool.map(look, records))
 
 
-def _orphans(path: Path) -> list[Quarantined]:
+def _unpaired(path: Path) -> list[Quarantined]:
+    """What acquire could not join: captions without image; what has no `caption` is an image without captions."""
     if not path.exists():
         return []
     try:
@@ -169,7 +174,7 @@ def _empty(folder: Path) -> None:
 
 def _report(
     records: Sequence[ImageRecord],
-    orphans: Sequence[Quarantined],
+    unpaired: Sequence[Quarantined],
     kept: Sequence[ImageRecord],
     quarantined: Sequence[Quarantined],
     outcomes: dict[str, list[Outcome]],
@@ -177,7 +182,8 @@ def _report(
 ) -> ValidateReport:
     images = sum(row.caption is None for row in quarantined)
     captions = len(quarantined) - images
-    all_captions = sum(len(record.captions) for record in records) + len(orphans)
+    all_images = len(records) + sum(row.caption is None for row in unpaired)
+    all_captions = sum(len(record.captions) for record in records) + sum(row.caption is not None for row in unpaired)
     per_image = Counter(len(record.captions) for record in kept)
     splits = Counter(record.split for record in kept)
     expectations = {}
@@ -193,7 +199,7 @@ def _report(
         quarantined=dict(sorted(Counter(row.reason for row in quarantined).items())),
         quarantined_images=images,
         quarantined_captions=captions,
-        share_quarantined_images=round(images / max(len(records), 1), 6),
+        share_quarantined_images=round(images / max(all_images, 1), 6),
         share_quarantined_captions=round(captions / max(all_captions, 1), 6),
         expectations=expectations,
     )

@@ -1,7 +1,7 @@
 """Runs rules over frames with Great Expectations 1.x and builds its Data Docs.
 
 Knows nothing of what the rules are for (``checks.py``) or of what follows from them (``stages/validate.py``). The
-library takes seconds to import, so it is imported when a `Expectations` is made.
+library takes seconds to import, so it is imported when an `Expectations` is made.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 
 from captioner.checks import Outcome, Rule
 from captioner.errors import BadEnvironment
+from captioner.expectations.docs import Checked, make_offline
 
 
 class Expectations:
@@ -32,6 +33,7 @@ class Expectations:
         for site in list(self._context.get_site_names()):
             self._context.delete_data_docs_site(site)
         self._source = self._context.data_sources.add_pandas("captioner")
+        self._checked: list[Checked] = []
 
     def check(self, name: str, stage: str, frame: pd.DataFrame, rules: Sequence[Rule]) -> list[Outcome]:
         """Run every rule over `frame`; one outcome a rule, in order, those that could not run with their problem.
@@ -54,7 +56,9 @@ class Expectations:
         )
         # Not in order: those that could not run come first.
         answered = {one.expectation_config.meta["rule"]: one for one in result.results if one.expectation_config}
-        return [_outcome(rule, answered[number]) for number, rule in enumerate(rules) if number in answered]
+        outcomes = [_outcome(rule, answered[number]) for number, rule in enumerate(rules) if number in answered]
+        self._checked.append(Checked(name, stage, len(frame), outcomes))
+        return outcomes
 
     def build_docs(self, folder: Path) -> Path:
         """Replace `folder` by the Data Docs of everything checked so far; returns its index page."""
@@ -64,6 +68,7 @@ class Expectations:
             self._context.add_data_docs_site("captioner", _site(new))
             self._context.build_data_docs(["captioner"])
             self._context.delete_data_docs_site("captioner")
+            make_offline(new, self._checked)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(new, folder)
         except OSError as error:
