@@ -1,0 +1,126 @@
+"""What is known of a candidate: its reports, its artifact and its predictions, read together and checked to belong together.
+
+Reads the outs of train, export and evaluate; knows nothing of MLflow, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captioner.digests import sha256_file
+from captioner.errors import BadData
+from captioner.gate import Evidence, Slice
+from captioner.metrics import bleu_each, cider_each
+from captioner.params import RegisterParams
+from captioner.paths import Paths
+from captioner.records import Prediction, read_json, read_manifest, read_predictions
+
+EACH = {"cider": cider_each, "bleu_4": bleu_each}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One trained, exported and evaluated candidate, with the reports of its stages as they lie on disk."""
+
+    name: str
+    digest: str
+    weights_digest: str
+    artifact: Path
+    evaluated: Path  # the folder with predictions.jsonl and gallery.html
+    train: Mapping[str, Any]
+    export: Mapping[str, Any]
+    evaluate: Mapping[str, Any]
+
+    @property
+    def predictions(self) -> Path:
+        return self.evaluated / "predictions.jsonl"
+
+    @property
+    def gallery(self) -> Path:
+        return self.evaluated / "gallery.html"
+
+    @property
+    def split(self) -> str:
+        return str(self.evaluate["split"])
+
+    @property
+    def test_set(self) -> str:
+        return str(self.evaluate["test_set"])
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.evaluate["scores"].items()}
+
+
+def read_candidate(paths: Paths, name: str) -> Candidate:
+    """Raises BadData when a report is missing, or when the reports are of different artifacts."""
+    train, export, evaluate = (read_json(paths.report(stage, name)) for stage in ("train", "export", "evaluate"))
+    artifact = paths.exported(name) / "model.tar.gz"
+    if not artifact.is_file():
+        raise BadData(f"{artifact} is missing: run the stage that writes it first (dvc repro runs them all).")
+    try:
+        digests = {export["digest"], evaluate["digest"], sha256_file(artifact)}
+        weights = {export["weights_digest"], train["weights_digest"]}
+        found = Candidate(
+            name=name,
+            digest=str(export["digest"]),
+            weights_digest=str(export["weights_digest"]),
+            artifact=artifact,
+            evaluated=paths.predictions(name),
+            train=train,
+            export=export,
+            evaluate=evaluate,
+        )
+        found.scores, found.test_set, found.split  # noqa: B018  (a report without them is found out here)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadData(f"The reports of {name} lack what register needs ({error}): run dvc repro.") from None
+    if len(digests) > 1 or len(weights) > 1:
+        raise BadData(f"The reports of {name} and its artifact do not belong together: run dvc repro.")
+    return found
+
+
+def references_of(paths: Paths, split: str) -> dict[str, tuple[str, ...]]:
+    """Image id → reference captions, of the images in `split` that have any, in the manifest's order."""
+    rows = read_manifest(paths.validated / "manifest.jsonl")
+    return {row.id: row.captions for row in rows if row.split == split and row.captions}
+
+
+def evidence(
+    params: RegisterParams, candidate: Candidate, called: str, references: Mapping[str, Sequence[str]]
+) -> Evidence:
+    """What the gate looks at. Raises BadData when the predictions are of other images than `references`."""
+    predictions = read_predictions(candidate.predictions)
+    captions = best_captions(predictions, references, f"The predictions of {candidate.name}")
+    parity = candidate.export.get("parity") or {}
+    checks = [value for value in parity.values() if isinstance(value, bool)]
+    return Evidence(
+        called=called,
+        test_set=candidate.test_set,
+        score=candidate.scores[params.metric],
+        per_image=per_image(params, captions, references),
+        slices=slices_of(candidate.evaluate, params.metric),
+        distinct=len(set(captions)) / len(captions),
+        parity=bool(checks) and all(checks),
+    )
+
+
+def slices_of(report: Mapping[str, Any], metric: str) -> dict[str, Slice]:
+    """The slices of an evaluation report, in the gate's metric."""
+    found = report.get("slices") or {}
+    return {name: Slice(int(one["images"]), float(one[metric])) for name, one in found.items()}
+
+
+def best_captions(predictions: Sequence[Prediction], references: Mapping[str, Sequence[str]], what: str) -> list[str]:
+    """The first caption of each image, in the order of `references`. Raises BadData when images differ."""
+    best = {row.id: row.captions[0].caption if row.captions else "" for row in predictions}
+    if best.keys() != references.keys() or not best:
+        raise BadData(f"{what} are of {len(best)} images, the test set has {len(references)} others: run dvc repro.")
+    return [best[image] for image in references]
+
+
+def per_image(params: RegisterParams, captions: Sequence[str], references: Mapping[str, Sequence[str]]) -> list[float]:
+    """The gate's metric for each image (x100)."""
+    return list(EACH[params.metric](captions, list(references.values())))

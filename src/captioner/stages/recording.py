@@ -1,0 +1,130 @@
+"""What a candidate's run ends up with: the training run is found and completed, or made anew from the stages' reports.
+
+DVC may have had a training cached, on this machine or from a remote; then this tracking store never saw it, and the
+run is rebuilt from ``reports/train-C.json``, epoch by epoch. Knows nothing of the registry or the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from captioner import lineage
+from captioner.evidence import Candidate
+from captioner.params import Params
+from captioner.paths import Paths
+from captioner.ports import Run, Tracker
+
+# The data that a model depends on: what it is called in MLflow → the DVC out, and what it was for.
+DATASETS = {
+    "raw": ("data/raw", "source"),
+    "validated": ("data/validated", "captions"),
+    "features": ("data/features", "images"),
+}
+UNKNOWN = "unknown"
+
+
+def record(tracker: Tracker, candidate: Candidate, params: Params, paths: Paths) -> Run:
+    """The run of `candidate`, with everything that its stages left behind. Ends the run.
+
+    A run that already belongs to another artifact (the same weights, exported with another beam) is left alone.
+    """
+    run = tracker.find("captioner.weights_digest", candidate.weights_digest)
+    sections = ["acquire", "validate", "features", "export", "evaluate", "register"]
+    if run is None or run.tag("captioner.digest") not in (None, ""):
+        run = _rebuild(tracker, candidate)
+        sections += ["train", "decoders"]
+    git = {} if run.tag("captioner.git_sha") else lineage.git_state(paths.root).tags()
+    run.tags({"captioner.digest": candidate.digest, "captioner.dataset": params.acquire.dataset, **git})
+    try:
+        run.params(section_params(params, candidate.name, sections))
+        run.metrics({f"{candidate.split}_{name}": value for name, value in candidate.scores.items()})
+        run.metrics(_beside_scores(candidate))
+        _datasets(run, paths)
+        _files(run, candidate, paths)
+    except BaseException:
+        run.end(failed=True)
+        raise
+    run.end()
+    return run
+
+
+def predictions_uri(run: Run, candidate: Candidate) -> str:
+    """Where `record` put the predictions that the candidate is judged by."""
+    return f"runs:/{run.id}/evaluation/{candidate.predictions.name}"
+
+
+def section_params(params: Params, candidate: str, sections: list[str]) -> dict[str, Any]:
+    """The sections of params.yaml that made `candidate`; of the decoders its own only."""
+    whole = params.model_dump(mode="json", by_alias=True, exclude_none=True)
+    whole["decoders"] = {candidate: whole["decoders"][candidate]}
+    return {name: whole[name] for name in sections}
+
+
+def dvc_tags(paths: Paths) -> dict[str, str]:
+    """The DVC hash of each dataset, as tags of a model version."""
+    hashes = lineage.dvc_hashes(paths.root / "dvc.lock")
+    return {f"captioner.dvc.{name}": hashes.get(path, UNKNOWN) for name, (path, _) in DATASETS.items()}
+
+
+def epoch_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """One epoch of a train report under the names that training gives them live."""
+    plain = ("loss", "learning_rate")
+    return {
+        name if name in plain else f"dev_{name}": float(value)
+        for name, value in epoch.items()
+        if name != "epoch" and isinstance(value, (int, float))
+    }
+
+
+def _rebuild(tracker: Tracker, candidate: Candidate) -> Run:
+    tags = {
+        "captioner.candidate": candidate.name,
+        "captioner.weights_digest": candidate.weights_digest,
+        "captioner.stage": "train",
+        "captioner.rebuilt": "from the stages' reports: training was not run for this artifact here",
+    }
+    run = tracker.start(f"train-{candidate.name}", tags)
+    for epoch in candidate.train.get("epochs") or ():
+        run.metrics(epoch_metrics(epoch), step=int(epoch["epoch"]))
+    return run
+
+
+def _beside_scores(candidate: Candidate) -> dict[str, float]:
+    """Slices and baselines of the evaluation, and the artifact's size, as metrics that runs can be compared by."""
+    found = {"artifact_bytes": float(candidate.export.get("bytes") or candidate.artifact.stat().st_size)}
+    groups = {"slice": candidate.evaluate.get("slices") or {}, "baseline": candidate.evaluate.get("baseline") or {}}
+    for group, entries in groups.items():
+        for name, value in entries.items():
+            values = value.items() if isinstance(value, Mapping) else [("", value)]
+            for inner, number in values:
+                if isinstance(number, (int, float)):
+                    found["/".join(filter(None, (group, _metric_name(name), inner)))] = float(number)
+    return found
+
+
+def _metric_name(name: str) -> str:
+    """MLflow takes letters, digits and ``_-. :/``; a slice may be called anything."""
+    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in name)
+
+
+def _datasets(run: Run, paths: Paths) -> None:
+    hashes = lineage.dvc_hashes(paths.root / "dvc.lock")
+    for name, (path, context) in DATASETS.items():
+        run.dataset(name, hashes.get(path, UNKNOWN), path, context)
+
+
+def _files(run: Run, candidate: Candidate, paths: Paths) -> None:
+    run.file(candidate.predictions, "evaluation")
+    if candidate.gallery.is_file():
+        run.file(candidate.gallery, "evaluation")
+    for stage in ("train", "export", "evaluate"):
+        run.file(paths.report(stage, candidate.name), "reports")
+    for folder in (paths.plots("train", candidate.name), paths.plots("evaluate", candidate.name)):
+        if folder.is_dir():
+            run.file(folder, f"plots/{folder.name}")
+    for path in (paths.root / "dvc.lock", paths.params):
+        if path.is_file():
+            run.file(path)
+    if paths.data_docs.is_dir():
+        run.file(paths.data_docs, "data_docs")
