@@ -130,7 +130,12 @@ def _run(options: argparse.Namespace) -> int:
     from captioner.bootstrap import open_app
 
     app = open_app()
-    return stack.run_flow(app.settings, app.paths, release=not options.no_release, force=options.force)
+    code = stack.run_flow(app.settings, app.paths, release=not options.no_release, force=options.force)
+    if code == 0 and not options.no_release:
+        from captioner.showcase import showcase
+
+        print(showcase(app))
+    return code
 
 
 def _caption(options: argparse.Namespace) -> int:

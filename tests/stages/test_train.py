@@ -1,0 +1,174 @@
+"""The train stage on a tiny dataset: it learns, it is deterministic, and an interrupted run ends where an unbroken one does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captioner.errors import BadData
+from captioner.paths import Paths
+from captioner.records import read_json, read_manifest, write_manifest
+from captioner.stages import train
+from tests.fakes import FakeTracker
+from tests.tiny import decoder_params, train_params, write_data
+
+
+@pytest.fixture
+def data(paths: Paths) -> Paths:
+    write_data(paths)
+    return paths
+
+
+def run(paths: Paths, tracker: object = None, decoder: object = None, **changes: object) -> train.TrainReport:
+    decoder = decoder or decoder_params()
+    return train.run(train_params(**changes), decoder, paths, "attention", tracker or train.NoTracker(), paths.root)
+
+
+def outs(paths: Paths) -> dict[str, bytes]:
+    files = [*paths.trained("attention").iterdir(), paths.report("train", "attention")]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def test_it_learns_what_the_features_say(data: Paths) -> None:
+    report = run(data, epochs=30, learning_rate=0.03, label_smoothing=0.0, patience=30)
+    assert report.epochs[-1].loss < report.epochs[0].loss / 2
+    assert max(epoch.bleu_1 for epoch in report.epochs) > 80
+    assert report.best_epoch == max(report.epochs, key=lambda e: e.cider).epoch
+    assert read_json(data.report("train", "attention"))["weights_digest"] == report.weights_digest
+
+
+def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(data: Paths) -> None:
+    run(data)
+    first = outs(data)
+    run(data)
+    assert outs(data) == first
+    run(data, seed=2)
+    assert outs(data)["weights.npz"] != first["weights.npz"]
+
+
+@pytest.mark.parametrize("kind", ["merge", "attention"])
+def test_a_run_cut_short_ends_like_an_unbroken_one(data: Paths, kind: str) -> None:
+    decoder = decoder_params(kind)
+    run(data, decoder=decoder, epochs=4)
+    unbroken = outs(data)
+
+    class Killed(Exception):
+        pass
+
+    class DiesInEpochThree(FakeTracker):
+        def start(self, name, tags):
+            started = super().start(name, tags)
+            metrics = started.metrics
+
+            def dying(values, step=None):
+                metrics(values, step)
+                if step == 2:
+                    raise Killed
+
+            started.metrics = dying
+            return started
+
+    with pytest.raises(Killed):
+        run(data, DiesInEpochThree(), decoder=decoder, epochs=4)
+    assert list(data.checkpoints.rglob("checkpoint.npz"))
+    run(data, decoder=decoder, epochs=4)
+    assert outs(data) == unbroken
+    assert not list(data.checkpoints.rglob("*.npz")), "a finished run leaves no checkpoint"
+
+
+def test_it_stops_when_the_dev_score_no_longer_rises() -> None:
+    def epochs(*scores: float) -> list[train.Epoch]:
+        return [train.Epoch(i + 1, 1.0, 0.1, score, 0, 0, 5, 1) for i, score in enumerate(scores)]
+
+    params = train_params(patience=2)
+    assert not train.out_of_patience(epochs(1, 2), params)
+    assert not train.out_of_patience(epochs(1, 3, 2), params)
+    assert train.out_of_patience(epochs(1, 3, 2, 3), params)
+    assert not train.out_of_patience(epochs(1, 3, 2, 4), params)
+
+
+def test_the_run_is_tracked_live(data: Paths) -> None:
+    tracker = FakeTracker()
+    report = run(data, tracker)
+    (tracked,) = tracker.runs
+    assert tracked.tag("captioner.weights_digest") == report.weights_digest
+    assert tracked.tag("captioner.candidate") == "attention"
+    assert [step for step, values in tracked.logged_metrics if "loss" in values] == [1, 2, 3]
+    assert tracked.logged_params["train.epochs"] == 3
+
+
+def test_features_of_another_manifest_are_refused(data: Paths) -> None:
+    manifest = data.validated / "manifest.jsonl"
+    write_manifest(manifest, read_manifest(manifest)[1:])
+    with pytest.raises(BadData, match="does not belong to data/validated"):
+        run(data)
+
+
+def test_an_empty_split_is_refused(data: Paths) -> None:
+    manifest = data.validated / "manifest.jsonl"
+    write_manifest(manifest, [replace(r, split="test" if r.split == "dev" else r.split) for r in read_manifest(manifest)])
+    with pytest.raises(BadData, match="splits train and dev"):
+        run(data)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(data: Paths) -> None:
+    from captioner.model.checkpoint import Checkpoint
+    from captioner.model.decoder import build_decoder
+    from captioner.model.training import Trainer
+
+    params = train_params()
+    other = Trainer(build_decoder(decoder_params(units=20), 12, 6), params, 0.0, 3)
+    key = train.identity(params, decoder_params(), data)
+    Checkpoint(data.checkpoints / key, other).save([], improved=True)
+    with pytest.raises(BadData, match="another network"):
+        run(data)
+
+
+def test_a_checkpoint_cut_short_is_refused(data: Paths) -> None:
+    file = data.checkpoints / train.identity(train_params(), decoder_params(), data) / "checkpoint.npz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PK\x03\x04 not a whole file")
+    with pytest.raises(BadData, match="damaged"):
+        run(data)
+
+
+def glove(path: Path, size: int, words: tuple[str, ...] = ("a", "red", "unheard")) -> None:
+    rng = np.random.default_rng(0)
+    path.write_text("".join(f"{w} {' '.join(f'{x:.4f}' for x in rng.normal(size=size))}\n" for w in words))
+
+
+def test_word_vectors_start_the_embedding_and_their_coverage_is_reported(data: Paths) -> None:
+    glove(data.root / "vectors.txt", 8)
+    report = run(data, decoder=decoder_params(word_vectors="vectors.txt"))
+    assert report.word_vectors is not None
+    assert (report.word_vectors.found, report.word_vectors.words) == (2, 8)
+
+
+def test_word_vectors_of_the_wrong_dimension_are_refused(data: Paths) -> None:
+    glove(data.root / "vectors.txt", 50)
+    with pytest.raises(BadData, match=r"line 1: a vector of 50, but the decoder's embedding is 8"):
+        run(data, decoder=decoder_params(word_vectors="vectors.txt"))
+
+
+def test_missing_word_vectors_are_named(data: Paths) -> None:
+    with pytest.raises(BadData, match="CAPTIONER_WORD_VECTORS"):
+        run(data, decoder=decoder_params(word_vectors="nowhere.txt"))
+
+
+def test_real_glove_vectors_fit(data: Paths, shared: Path) -> None:
+    file = shared / "glove" / "glove.6B.100d.flickr8k_vocab.txt"
+    if not file.is_file():
+        pytest.skip("no glove/ in the shared data")
+    report = train.run(
+        train_params(epochs=1),
+        decoder_params(embedding=100, word_vectors=file.name),
+        data,
+        "attention",
+        train.NoTracker(),
+        file.parent,
+    )
+    assert report.word_vectors is not None
+    assert report.word_vectors.found == 8

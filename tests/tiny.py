@@ -1,0 +1,81 @@
+"""A tiny but real model and data for it: the real encoder, a decoder of a few words, features that tell images apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from captioner.featurestore.packed import write_packed
+from captioner.params import DecoderParams, ExportParams, TrainParams
+from captioner.paths import Paths
+from captioner.records import FeaturesMeta, ImageRecord, write_manifest
+from captioner.text import SPECIAL, Vocabulary
+
+META = FeaturesMeta("tiny", "grid", 8, 4, 6, "0" * 64, "test")
+COLOURS = ("red", "green", "blue")
+KINDS = ("ball", "box")
+VOCABULARY = Vocabulary((*SPECIAL, "a", "'s", "man", "dog", "red", "ball", "runs", "on", "grass", "in", "the", "water"))
+EXPORT = ExportParams(beam=3, length_power=0.7, top=3)
+
+
+def train_params(**changes: object) -> TrainParams:
+    values: dict[str, object] = {
+        "seed": 1,
+        "epochs": 3,
+        "images_per_batch": 6,
+        "learning_rate": 0.02,
+        "warmup_steps": 2,
+        "label_smoothing": 0.1,
+        "clip_norm": 5.0,
+        "min_count": 1,
+        "max_words": 8,
+        "monitor": "cider",
+        "patience": 3,
+        "dev_images": 6,
+    }
+    return TrainParams.model_validate({**values, **changes})
+
+
+def decoder_params(kind: str = "attention", **changes: object) -> DecoderParams:
+    return DecoderParams.model_validate({"kind": kind, "units": 12, "embedding": 8, "dropout": 0.2, **changes})
+
+
+def write_data(paths: Paths, images: int = 30) -> None:
+    """A validated manifest and features for it: each image's features say its colour and its kind."""
+    records, rows = [], []
+    for i in range(images):
+        colour, kind = i % 3, (i // 3) % 2
+        captions = (f"a {COLOURS[colour]} {KINDS[kind]}", f"the {KINDS[kind]} is {COLOURS[colour]}")
+        split = "dev" if i % 5 == 3 else "test" if i % 5 == 4 else "train"
+        records.append(ImageRecord(f"{i:03d}.png", "images-000.zip", f"{i:03d}.png", f"{i:032x}", split, captions))
+        row = np.random.default_rng(i).normal(0, 0.05, (META.cells, META.channels))
+        row[:, colour] += 1.0
+        row[:, 3 + kind] += 1.0
+        rows.append(row.astype(np.float16))
+    write_manifest(paths.validated / "manifest.jsonl", records)
+    paths.features.mkdir(parents=True, exist_ok=True)
+    write_packed(paths.features, META, [record.id for record in records], [np.stack(rows)])
+
+
+def write_tiny_model(paths: Paths, candidate: str, kind: str, seed: int = 1) -> Path:
+    """The real export stage over an untrained decoder; returns its model.tar.gz."""
+    from captioner.model.decoder import build_decoder
+    from captioner.model.encoder import load_encoder
+    from captioner.model.trained import write_trained
+    from captioner.stages import export
+
+    encoder = load_encoder("efficientnet-lite0", "grid", None, paths.home / "encoders")
+    features = FeaturesMeta(
+        encoder.name,
+        encoder.layout,
+        encoder.image_size,
+        encoder.cells,
+        encoder.channels,
+        encoder.weights_digest,
+        encoder.preprocessing,
+    )
+    decoder = build_decoder(decoder_params(kind, dropout=0.0), len(VOCABULARY), encoder.channels, seed)
+    write_trained(paths.trained(candidate), decoder, VOCABULARY, features, max_words=8)
+    export.run(EXPORT, paths, candidate)
+    return paths.exported(candidate) / "model.tar.gz"
