@@ -1,0 +1,113 @@
+"""CIDEr (Vedantam et al. 2015) as pycocoevalcap's `Cider` computes it: clipped, with a length penalty of sigma 6.
+
+Document frequencies are counted over the references of the images that are scored, so a figure belongs to its test
+set. The scale here is x100, the one in which papers print 50 to 60 (pycocoevalcap's 0.5 to 0.6). With a single image
+every n-gram is in every document, nothing has weight, and the score is zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from captioner.errors import BadData
+from captioner.metrics.corpus import ORDERS, NGram, Tokens, count_ngrams, tokenize_hypotheses, tokenize_references
+
+SIGMA = 6.0
+SCALE = 1000.0
+"""pycocoevalcap multiplies by 10; papers print that x100."""
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """A caption's tf-idf weights, their norm per n-gram order, and its length as pycocoevalcap has it: in bigrams."""
+
+    weights: dict[NGram, float]
+    norms: tuple[float, ...]
+    bigrams: int
+
+
+class CiderScorer:
+    """References of a set of images, weighed once, to score any number of captions against."""
+
+    def __init__(self, references: Sequence[Sequence[str]]) -> None:
+        """Raises BadData for no images, and for an image without a reference."""
+        self._prepare(tokenize_references(references))
+
+    @classmethod
+    def of_tokens(cls, references: Sequence[Sequence[Tokens]]) -> CiderScorer:
+        """The same from references that are tokenised already."""
+        scorer = cls.__new__(cls)
+        scorer._prepare(references)
+        return scorer
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def each(self, hypotheses: Sequence[str]) -> npt.NDArray[np.float64]:
+        """CIDEr x100 of one caption per image, [images]; their mean is the corpus's. Raises BadData on another number."""
+        return self.of(tokenize_hypotheses(hypotheses, len(self)), range(len(self)))
+
+    def of(self, captions: Sequence[Tokens], images: Sequence[int]) -> npt.NDArray[np.float64]:
+        """CIDEr x100 of tokenised `captions`, each against the references of the image with the number beside it."""
+        if len(captions) != len(images):
+            raise BadData(f"{len(captions)} captions cannot be scored for {len(images)} images.")
+        return np.array(
+            [self._score(tokens, image) for tokens, image in zip(captions, images, strict=True)], np.float64
+        )
+
+    def _prepare(self, references: Sequence[Sequence[Tokens]]) -> None:
+        counts = [[count_ngrams(tokens) for tokens in of_image] for of_image in references]
+        documents: Counter[NGram] = Counter()
+        for of_image in counts:
+            documents.update(set().union(*of_image))
+        self._idf_of_unseen = math.log(len(references))
+        self._idf = {gram: self._idf_of_unseen - math.log(count) for gram, count in documents.items()}
+        self._references = [[self._weigh(one) for one in of_image] for of_image in counts]
+
+    def _weigh(self, counts: Counter[NGram]) -> _Vector:
+        weights: dict[NGram, float] = {}
+        squares = [0.0] * ORDERS
+        bigrams = 0
+        for gram, count in counts.items():
+            weight = count * self._idf.get(gram, self._idf_of_unseen)
+            weights[gram] = weight
+            squares[len(gram) - 1] += weight * weight
+            if len(gram) == 2:
+                bigrams += count
+        return _Vector(weights, tuple(map(math.sqrt, squares)), bigrams)
+
+    def _score(self, tokens: Tokens, image: int) -> float:
+        said = self._weigh(count_ngrams(tokens))
+        references = self._references[image]
+        return SCALE * sum(_similarity(said, meant) for meant in references) / len(references)
+
+
+def cider_each(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """CIDEr x100 of each image, with the document frequencies of all. Raises BadData where the numbers do not fit."""
+    return [float(value) for value in CiderScorer(references).each(hypotheses)]
+
+
+def _similarity(said: _Vector, meant: _Vector) -> float:
+    """The mean over the orders of the clipped cosine, times the penalty for another length."""
+    overlap = [0.0] * ORDERS
+    for gram, weight, target in _shared(said.weights, meant.weights):
+        overlap[len(gram) - 1] += min(weight, target) * target
+    cosines = (
+        value / (one * other) if one and other else value
+        for value, one, other in zip(overlap, said.norms, meant.norms, strict=True)
+    )
+    gap = said.bigrams - meant.bigrams
+    return math.exp(-(gap * gap) / (2 * SIGMA * SIGMA)) * sum(cosines) / ORDERS
+
+
+def _shared(said: dict[NGram, float], meant: dict[NGram, float]) -> Iterable[tuple[NGram, float, float]]:
+    for gram, weight in said.items():
+        target = meant.get(gram)
+        if target is not None:
+            yield gram, weight, target
