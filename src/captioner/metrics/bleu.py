@@ -45,7 +45,7 @@ def statistics_of(hypotheses: Sequence[Tokens], references: Sequence[Sequence[To
 
 
 def bleu_from_statistics(sums: npt.ArrayLike, order: int = ORDERS) -> Floats:
-    """BLEU x100 of summed statistics [..., 10], or of their means: only ratios count. Zero when an order has no match."""
+    """BLEU x100 of summed statistics [..., 10] or of their means (only ratios count); 0 when an order has no match."""
     values = np.asarray(sums, np.float64)
     matches, totals = values[..., :order], values[..., ORDERS : ORDERS + order]
     length, closest = values[..., -2], values[..., -1]

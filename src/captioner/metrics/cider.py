@@ -50,7 +50,7 @@ class CiderScorer:
         return len(self._references)
 
     def each(self, hypotheses: Sequence[str]) -> npt.NDArray[np.float64]:
-        """CIDEr x100 of one caption per image, [images]; their mean is the corpus's. Raises BadData on another number."""
+        """CIDEr x100 of one caption per image; their mean is the corpus's. Raises BadData on another number."""
         return self.of(tokenize_hypotheses(hypotheses, len(self)), range(len(self)))
 
     def of(self, captions: Sequence[Tokens], images: Sequence[int]) -> npt.NDArray[np.float64]:
