@@ -1,4 +1,4 @@
-"""What is known of a candidate: its reports, its artifact and its predictions, read together and checked to belong together.
+"""What is known of a candidate: its reports, its artifact and its predictions, checked to belong together.
 
 Reads the outs of train, export and evaluate; knows nothing of MLflow, and decides nothing.
 """

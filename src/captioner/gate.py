@@ -1,7 +1,7 @@
 """The gate: may this model stand beside, or in place of, the one that is in use? Numbers in, a verdict in words out.
 
-Pure: reads no file, asks no server, and knows nothing of registries. A first champion has nobody to be compared with and
-passes on its own checks; everybody else is held against the champion, image by image, on the same test set.
+Pure: reads no file, asks no server, and knows nothing of registries. A first champion has nobody to be compared with
+and passes on its own checks; everybody else is held against the champion, image by image, on the same test set.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def _same_test_set(challenger: Evidence, champion: Evidence) -> Check:
     return Check(
         "test set",
         False,
-        f"It was judged on the test set {challenger.test_set[:12]} and {champion.called}, the champion, {other}, so the two "
-        "cannot be compared: evaluate both on one test set, or make it champion by hand (set the alias in MLflow).",
+        f"It was judged on the test set {challenger.test_set[:12]} and {champion.called}, the champion, {other}, so the "
+        "two cannot be compared: evaluate both on one test set, or make it champion by hand (set the alias in MLflow).",
     )
 
 

@@ -124,7 +124,7 @@ class _Desk:
         else:
             found = self.tracker.find("captioner.digest", candidate.digest)
             tracked = found if found is not None else record(self.tracker, candidate, self.whole, self.paths)
-        alias: Outcome = CHAMPION if champion is None else CHALLENGER
+        alias: Outcome = "champion" if champion is None else "challenger"
         if verdict.passed:
             self.registry.set_alias(self.name, alias, known.version)
         # Last, so that a registration that was cut short is finished by the next one and not taken for done.
@@ -155,7 +155,8 @@ class _Desk:
         alias = f" ({', '.join(known.aliases)})" if known.aliases else ""
         said = f"no news: version {known.version}{alias} holds this artifact already."
         if not settled:
-            said = f"refused before as version {known.version}, and nothing has changed since: {gate.removeprefix('failed: ')}"
+            why = gate.removeprefix("failed: ")
+            said = f"refused before as version {known.version}, and nothing has changed since: {why}"
         return CandidateReport(
             candidate=candidate.name,
             digest=candidate.digest,
