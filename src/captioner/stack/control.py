@@ -118,13 +118,18 @@ def _mark(name: str, paths: Paths) -> str:
 
 
 def _stop(names: Collection[str], paths: Paths, entries: dict[str, dict[str, Any]]) -> list[str]:
-    """Stop these services with all their descendants and forget them. Returns the names of those that ran."""
+    """Stop these services with all their descendants and forget them. Returns the names of those that ran.
+
+    A service is asked first and ends its own children in its own order; what is left then is stopped one by one.
+    """
     marks = {_mark(name, paths): name for name in names}
     found = processes.marked(marks)
     if found:
-        processes.stop(one for several in found.values() for one in several)
-        late = processes.marked(marks)  # born while the others ended
-        processes.stop((one for several in late.values() for one in several), grace_s=2.0)
+        recorded = [processes.find(entries[name]["pid"], entries[name]["started"]) for name in names if name in entries]
+        processes.stop([one for one in recorded if one is not None], grace_s=15.0)
+        for _ in range(3):  # again for what was born while the others ended
+            left = [one for several in processes.marked(marks).values() for one in several]
+            processes.stop(left, grace_s=3.0)
     if any(entries.pop(name, None) for name in names):
         write_json(paths.services, entries)
     return [marks[mark] for mark in found]
