@@ -1,0 +1,24 @@
+"""``python -m captioner.emulator --port P --home DIR``: the local AWS in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until a signal. Returns the exit code."""
+    from captioner.emulator.server import STARTUP_S, run
+
+    parser = argparse.ArgumentParser(prog="python -m captioner.emulator", description="The local AWS.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--home", type=Path, required=True, help="folder that keeps its state")
+    limit = "seconds that a container has to become healthy"
+    parser.add_argument("--startup-timeout", type=float, default=STARTUP_S, help=limit)
+    options = parser.parse_args(argv)
+    return run(options.home, options.port, options.startup_timeout)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

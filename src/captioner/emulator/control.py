@@ -1,0 +1,280 @@
+"""SageMaker's control plane: JSON 1.1 requests to models, endpoint configs, endpoints and tags.
+
+A request is checked against botocore's model first, then against what is there. Operations that are not here are
+moto's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from captioner.emulator.artifacts import split
+from captioner.emulator.endpoints import Endpoints, missing
+from captioner.emulator.faults import invalid
+from captioner.emulator.objects import Objects
+from captioner.emulator.shapes import check
+from captioner.emulator.store import Resource, Store, arn
+from captioner.errors import BadData
+
+DEFAULT_WEIGHT = 1.0
+ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES = 100, 32 * 1024
+
+
+class Control:
+    """The operations. Each takes a checked request and returns the answer's JSON."""
+
+    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects) -> None:
+        self._store, self._endpoints, self._objects = store, endpoints, objects
+        self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "CreateModel": self.create_model,
+            "DescribeModel": self.describe_model,
+            "ListModels": self.list_models,
+            "DeleteModel": self.delete_model,
+            "CreateEndpointConfig": self.create_config,
+            "DescribeEndpointConfig": self.describe_config,
+            "ListEndpointConfigs": self.list_configs,
+            "DeleteEndpointConfig": self.delete_config,
+            "CreateEndpoint": self.create_endpoint,
+            "DescribeEndpoint": self.describe_endpoint,
+            "ListEndpoints": self.list_endpoints,
+            "UpdateEndpoint": self.update_endpoint,
+            "UpdateEndpointWeightsAndCapacities": self.update_weights,
+            "DeleteEndpoint": self.delete_endpoint,
+            "AddTags": self.add_tags,
+            "ListTags": self.list_tags,
+            "DeleteTags": self.delete_tags,
+        }
+
+    def call(self, operation: str, body: bytes) -> bytes:
+        """Answer one request. Raises AwsError."""
+        try:
+            request = json.loads(body or b"{}")
+        except ValueError:
+            request = None
+        answer = self.operations[operation](check(operation, request))
+        return json.dumps(answer).encode()
+
+    # Models
+    def create_model(self, request: dict[str, Any]) -> dict[str, Any]:
+        containers = request.get("Containers") or []
+        container = request.get("PrimaryContainer") or (containers[0] if len(containers) == 1 else None)
+        if container is None:
+            raise invalid("The local SageMaker needs one container: give PrimaryContainer.")
+        if not container.get("Image"):
+            raise invalid("The container needs an Image: the local SageMaker has no model packages.")
+        _check_environment(container.get("Environment") or {})
+        url = container.get("ModelDataUrl")
+        try:
+            if url and self._objects.stat(*split(url)) is None:
+                raise invalid(f"Could not find model data at {url}.")
+        except BadData as error:
+            raise invalid(str(error)) from None
+        return self._add("model", request["ModelName"], {**request, "PrimaryContainer": container}, "model")
+
+    def describe_model(self, request: dict[str, Any]) -> dict[str, Any]:
+        model = self._get("model", request["ModelName"])
+        return {
+            "ModelName": model["ModelName"],
+            "PrimaryContainer": model["PrimaryContainer"],
+            "ExecutionRoleArn": model.get("ExecutionRoleArn"),
+            "EnableNetworkIsolation": model.get("EnableNetworkIsolation", False),
+            "CreationTime": model["CreationTime"],
+            "ModelArn": model["Arn"],
+        }
+
+    def list_models(self, request: dict[str, Any]) -> dict[str, Any]:
+        found, more = _page(self._store.all("model"), "ModelName", request)
+        return {"Models": [_summary(one, "Model") for one in found], **more}
+
+    def delete_model(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._remove("model", request["ModelName"])
+
+    # Endpoint configs
+    def create_config(self, request: dict[str, Any]) -> dict[str, Any]:
+        variants = request["ProductionVariants"]
+        names = [variant["VariantName"] for variant in variants]
+        for unsupported in ("ShadowProductionVariants", "DataCaptureConfig", "AsyncInferenceConfig"):
+            if request.get(unsupported):
+                raise invalid(f"The local SageMaker does not have {unsupported} yet.")
+        if len(set(names)) < len(names):
+            raise invalid(f"Variant names must be unique; got: {', '.join(names)}.")
+        for variant in variants:
+            if variant.get("ServerlessConfig") or not variant.get("ModelName"):
+                raise invalid(
+                    f"Variant {variant['VariantName']} needs a ModelName; there are no serverless variants here."
+                )
+            if not variant.get("InstanceType") or not variant.get("InitialInstanceCount"):
+                raise invalid(f"Variant {variant['VariantName']} needs InstanceType and InitialInstanceCount.")
+            self._get("model", variant["ModelName"])
+            # An explicit 0 is a weight; only a missing one has the default.
+            variant.setdefault("InitialVariantWeight", DEFAULT_WEIGHT)
+        return self._add("endpoint-config", request["EndpointConfigName"], request, "endpoint configuration")
+
+    def describe_config(self, request: dict[str, Any]) -> dict[str, Any]:
+        config = self._get("endpoint-config", request["EndpointConfigName"])
+        return {
+            "EndpointConfigName": config["EndpointConfigName"],
+            "EndpointConfigArn": config["Arn"],
+            "ProductionVariants": config["ProductionVariants"],
+            "CreationTime": config["CreationTime"],
+        }
+
+    def list_configs(self, request: dict[str, Any]) -> dict[str, Any]:
+        found, more = _page(self._store.all("endpoint-config"), "EndpointConfigName", request)
+        return {"EndpointConfigs": [_summary(one, "EndpointConfig") for one in found], **more}
+
+    def delete_config(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._remove("endpoint-config", request["EndpointConfigName"])
+
+    # Endpoints
+    def create_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
+        name, config = request["EndpointName"], request["EndpointConfigName"]
+        self._endpoints.create(name, config, self._variants(config), request.get("Tags") or [])
+        return {"EndpointArn": arn("endpoint", name)}
+
+    def describe_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
+        endpoint = self._store.get("endpoint", request["EndpointName"])
+        if endpoint is None:
+            raise missing(request["EndpointName"])
+        _, fleet = self._endpoints.serving(request["EndpointName"])
+        variants = []
+        for one in endpoint["Variants"]:
+            running = fleet.variants.get(one["VariantName"]) if fleet else None
+            variants.append(
+                {
+                    "VariantName": one["VariantName"],
+                    "DeployedImages": [{"SpecifiedImage": one["Container"]["Image"]}],
+                    "CurrentWeight": running.weight if running else one["Weight"],
+                    "DesiredWeight": one["Weight"],
+                    "CurrentInstanceCount": len(running.instances) if running else 0,
+                    "DesiredInstanceCount": one["Instances"],
+                }
+            )
+        answer = {
+            "EndpointName": endpoint["EndpointName"],
+            "EndpointArn": endpoint["Arn"],
+            "EndpointConfigName": endpoint["ConfigName"],
+            "EndpointStatus": endpoint["Status"],
+            "ProductionVariants": variants,
+            "CreationTime": endpoint["CreationTime"],
+            "LastModifiedTime": endpoint["LastModifiedTime"],
+        }
+        return answer | ({"FailureReason": endpoint["FailureReason"][:1024]} if endpoint.get("FailureReason") else {})
+
+    def list_endpoints(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("StatusEquals")
+        all_ = [one for one in self._store.all("endpoint") if wanted in (None, one["Status"])]
+        found, more = _page(all_, "EndpointName", request)
+        times = [{"LastModifiedTime": one["LastModifiedTime"], "EndpointStatus": one["Status"]} for one in found]
+        return {"Endpoints": [_summary(one, "Endpoint") | two for one, two in zip(found, times, strict=True)], **more}
+
+    def update_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
+        name, config = request["EndpointName"], request["EndpointConfigName"]
+        if request.get("DeploymentConfig"):
+            raise invalid("The local SageMaker does not have DeploymentConfig yet.")
+        variants = self._variants(config)
+        self._endpoints.update(name, config, variants, retain=bool(request.get("RetainAllVariantProperties")))
+        return {"EndpointArn": arn("endpoint", name)}
+
+    def update_weights(self, request: dict[str, Any]) -> dict[str, Any]:
+        desired = {
+            one["VariantName"]: (one.get("DesiredWeight"), one.get("DesiredInstanceCount"))
+            for one in request["DesiredWeightsAndCapacities"]
+        }
+        self._endpoints.weigh(request["EndpointName"], desired)
+        return {"EndpointArn": arn("endpoint", request["EndpointName"])}
+
+    def delete_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._endpoints.delete(request["EndpointName"])
+        return {}
+
+    # Tags
+    def add_tags(self, request: dict[str, Any]) -> dict[str, Any]:
+        def edit(resource: Resource) -> None:
+            new = {one["Key"]: one for one in [*(resource.get("Tags") or []), *request["Tags"]]}
+            resource["Tags"] = list(new.values())
+
+        return {"Tags": self._tagged(request["ResourceArn"], edit)}
+
+    def list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"Tags": self._tagged(request["ResourceArn"], None)}
+
+    def delete_tags(self, request: dict[str, Any]) -> dict[str, Any]:
+        def edit(resource: Resource) -> None:
+            resource["Tags"] = [one for one in resource.get("Tags") or [] if one["Key"] not in request["TagKeys"]]
+
+        self._tagged(request["ResourceArn"], edit)
+        return {}
+
+    def _tagged(self, resource_arn: str, edit: Callable[[Resource], None] | None) -> list[dict[str, str]]:
+        found = self._store.by_arn(resource_arn)
+        resource = (self._store.change(*found, edit) if edit else self._store.get(*found)) if found else None
+        if resource is None:
+            raise invalid(f"Could not find a resource with the ARN {resource_arn}.")
+        tags: list[dict[str, str]] = resource.get("Tags") or []
+        return tags
+
+    def _variants(self, config: str) -> list[Resource]:
+        """The variants of a config with their containers: an endpoint keeps these, whatever is deleted later."""
+        return [
+            {
+                "VariantName": one["VariantName"],
+                "Container": self._get("model", one["ModelName"])["PrimaryContainer"],
+                "Weight": float(one["InitialVariantWeight"]),
+                "Instances": one["InitialInstanceCount"],
+                "StartupS": one.get("ContainerStartupHealthCheckTimeoutInSeconds"),
+            }
+            for one in self._get("endpoint-config", config)["ProductionVariants"]
+        ]
+
+    def _get(self, kind: str, name: str) -> Resource:
+        found = self._store.get(kind, name)
+        if found is None:
+            raise invalid(f'Could not find {kind.replace("-", " ")} "{arn(kind, name)}".')
+        return found
+
+    def _add(self, kind: str, name: str, value: Resource, called: str) -> dict[str, Any]:
+        if not self._store.add(kind, name, value):
+            raise invalid(f'Cannot create already existing {called} "{arn(kind, name)}".')
+        return {"ModelArn" if kind == "model" else "EndpointConfigArn": arn(kind, name)}
+
+    def _remove(self, kind: str, name: str) -> dict[str, Any]:
+        if not self._store.remove(kind, name):
+            raise invalid(f'Could not find {kind.replace("-", " ")} "{arn(kind, name)}".')
+        return {}
+
+
+def _summary(resource: Resource, noun: str) -> dict[str, Any]:
+    return {
+        f"{noun}Name": resource[f"{noun}Name"],
+        f"{noun}Arn": resource["Arn"],
+        "CreationTime": resource["CreationTime"],
+    }
+
+
+def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple[list[Resource], dict[str, Any]]:
+    """The page of `resources` that a List request asks for, and its NextToken. The token is the next index."""
+    found = [one for one in resources if request.get("NameContains", "").lower() in one[key].lower()]
+    if request.get("SortBy") == "Name":
+        found.sort(key=lambda one: str(one[key]))
+        if request.get("SortOrder") != "Ascending":
+            found.reverse()
+    elif request.get("SortOrder") == "Ascending":
+        found.reverse()
+    try:
+        start = int(request.get("NextToken") or 0)
+    except ValueError:
+        raise invalid("The NextToken is not one of ours.") from None
+    end = start + int(request.get("MaxResults") or 10)
+    return found[start:end], {"NextToken": str(end)} if end < len(found) else {}
+
+
+def _check_environment(environment: dict[str, str]) -> None:
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in environment.items())
+    if len(environment) > ENVIRONMENT_ENTRIES or size > ENVIRONMENT_BYTES:
+        raise invalid(
+            f"The container's Environment has {len(environment)} entries and {size} bytes; "
+            f"the limits are {ENVIRONMENT_ENTRIES} and {ENVIRONMENT_BYTES}."
+        )

@@ -1,0 +1,129 @@
+"""The running side of an endpoint: instances by variant, and which of them answers the next request."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from captioner.emulator.instance import Container, Instance, Site
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """One production variant as a config asks for it."""
+
+    name: str
+    container: Container
+    instances: int
+    weight: float
+    startup_s: float | None = None
+
+
+@dataclass
+class Counters:
+    """What a variant has answered since it was started."""
+
+    invocations: int = 0
+    errors_4xx: int = 0
+    errors_5xx: int = 0
+    latency_us: int = 0
+
+
+@dataclass
+class RunningVariant:
+    plan: VariantPlan
+    weight: float
+    instances: list[Instance]
+    counters: Counters = field(default_factory=Counters)
+
+
+class Fleet:
+    """All instances of an endpoint's variants. `start` waits until each is healthy."""
+
+    def __init__(self, endpoint: str, plans: Sequence[VariantPlan], site: Site, serial: int) -> None:
+        self._endpoint, self._site, self._serial = endpoint, site, serial
+        self._numbers = itertools.count(1)
+        self._turns = itertools.count()
+        self._lock = threading.Lock()
+        # Seeded, so that a test sees the same sequence; random, so that callers that alternate are not aliased.
+        self._random = random.Random(hashlib.sha256(endpoint.encode()).digest())
+        self.variants = {
+            plan.name: RunningVariant(plan, plan.weight, [self._instance(plan) for _ in range(plan.instances)])
+            for plan in plans
+        }
+
+    def start(self) -> str | None:
+        """Start every instance. None when all are healthy; otherwise what went wrong, and all are stopped again."""
+        instances = [(name, one) for name, variant in self.variants.items() for one in variant.instances]
+        failure = self._start(instances)
+        if failure:
+            self.stop()
+        return failure
+
+    def _start(self, instances: Sequence[tuple[str, Instance]]) -> str | None:
+        for _, instance in instances:
+            instance.start()
+        for variant, instance in instances:
+            reason = instance.wait()
+            if reason:
+                failed = f"The primary container for production variant {variant} did not pass the ping health check"
+                return f"{failed}: {reason}"
+        return None
+
+    def scale(self, variant: str, count: int) -> str | None:
+        """Bring a variant to `count` instances; new ones are healthy before it returns. What went wrong, or None."""
+        running = self.variants[variant]
+        more = [self._instance(running.plan) for _ in range(count - len(running.instances))]
+        failure = self._start([(variant, one) for one in more])
+        if failure:
+            _stop_all(more)
+            return failure
+        with self._lock:
+            kept, surplus = [*running.instances[:count], *more], running.instances[count:]
+            running.instances = kept
+        _stop_all(surplus)
+        return None
+
+    def weigh(self, weights: dict[str, float]) -> None:
+        with self._lock:
+            for name, weight in weights.items():
+                self.variants[name].weight = weight
+
+    def choose(self) -> str | None:
+        """The variant for the next request, by weight; None when every weight is 0."""
+        with self._lock:
+            names = [name for name, variant in self.variants.items() if variant.weight > 0]
+            weights = [self.variants[name].weight for name in names]
+            return self._random.choices(names, weights)[0] if names else None
+
+    def instance(self, variant: str) -> Instance | None:
+        """A healthy instance of `variant`, in turn; None while there is none."""
+        with self._lock:
+            healthy = [one for one in self.variants[variant].instances if one.healthy]
+            return healthy[next(self._turns) % len(healthy)] if healthy else None
+
+    def count(self, variant: str, status: int, latency_us: int) -> None:
+        with self._lock:
+            counters = self.variants[variant].counters
+            counters.invocations += 1
+            counters.errors_4xx += 400 <= status < 500
+            counters.errors_5xx += status >= 500
+            counters.latency_us += latency_us
+
+    def stop(self) -> None:
+        _stop_all([one for variant in self.variants.values() for one in variant.instances])
+
+    def _instance(self, plan: VariantPlan) -> Instance:
+        name = f"{self._endpoint}-{plan.name}-{self._serial}-{next(self._numbers)}"
+        return Instance(name, plan.container, self._site, plan.startup_s)
+
+
+def _stop_all(instances: Sequence[Instance]) -> None:
+    if instances:
+        with ThreadPoolExecutor(max_workers=len(instances)) as pool:
+            list(pool.map(Instance.stop, instances))

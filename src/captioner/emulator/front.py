@@ -1,0 +1,149 @@
+"""The front door: one WSGI application that sends each request where its signature says it belongs.
+
+``sagemaker`` to the handlers here, ``s3`` to the S3 beside, everything else (and SageMaker's other operations) to
+moto in this process. ``/_captioner/health`` is ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from captioner.emulator.control import Control
+from captioner.emulator.endpoints import Endpoints
+from captioner.emulator.faults import AwsError
+from captioner.emulator.objects import CHUNK, Objects
+from captioner.emulator.runtime import invoke
+from captioner.emulator.store import Store
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_CREDENTIAL = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
+_INVOCATIONS = re.compile(r"^/endpoints/([^/]+)/invocations$")
+_TARGET = "SageMaker."
+_MAX_JSON = 1 << 20
+
+
+class Front:
+    """Dispatches; `health` is what /_captioner/health shows."""
+
+    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects) -> None:
+        self._store, self._endpoints, self._objects = store, endpoints, objects
+        self._control = Control(store, endpoints, objects)
+        self._moto: WSGIApplication | None = None
+        self._moto_lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "/")
+        if path.startswith("/_captioner/"):
+            return self._own(path, start_response)
+        service = signing_name(environ)
+        if service == "sagemaker":
+            return self._sagemaker(environ, start_response)
+        if service == "s3":
+            return self._objects(environ, start_response)
+        return self._others()(environ, start_response)
+
+    def _own(self, path: str, start_response: StartResponse) -> Iterable[bytes]:
+        if path == "/_captioner/health":
+            return _json(start_response, 200, json.dumps(self.health(), indent=2).encode())
+        return _json(start_response, 404, b'{"message": "There is only /_captioner/health."}')
+
+    def health(self) -> dict[str, Any]:
+        """Every instance with its process: what a person, `captioner status` or a test may want to see."""
+        endpoints: dict[str, Any] = {}
+        for endpoint in self._store.all("endpoint"):
+            name = endpoint["EndpointName"]
+            _, fleet = self._endpoints.serving(name)
+            endpoints[name] = {"status": endpoint["Status"], "variants": {}}
+            for variant, running in (fleet.variants if fleet else {}).items():
+                endpoints[name]["variants"][variant] = {
+                    "weight": running.weight,
+                    "instances": [
+                        {
+                            "pid": one.pid,
+                            "port": one.port,
+                            "healthy": one.healthy,
+                            "restarts": one.restarts,
+                            "log": str(one.log),
+                        }
+                        for one in list(running.instances)
+                    ],
+                    **vars(running.counters),
+                }
+        return {"healthy": True, "s3": {"pid": self._objects.pid}, "endpoints": endpoints}
+
+    def _sagemaker(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            invocation = _INVOCATIONS.match(environ.get("PATH_INFO", ""))
+            if invocation and environ["REQUEST_METHOD"] == "POST":
+                return self._invoke(unquote(invocation.group(1)), environ, start_response)
+            operation = environ.get("HTTP_X_AMZ_TARGET", "").removeprefix(_TARGET)
+            if operation not in self._control.operations:
+                return self._others()(environ, start_response)
+            body = environ["wsgi.input"].read(min(_length(environ), _MAX_JSON))
+            return _json(start_response, 200, self._control.call(operation, body), "application/x-amz-json-1.1")
+        except AwsError as error:
+            return _fault(start_response, error)
+        except Exception:
+            traceback.print_exc()
+            fault = AwsError("InternalFailure", "The local SageMaker failed; see its log.", status=500)
+            return _fault(start_response, fault)
+
+    def _invoke(self, name: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        headers = {
+            key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")
+        }
+        headers["content-type"] = environ.get("CONTENT_TYPE", "")
+        blocks = iter(lambda: environ["wsgi.input"].read(CHUNK), b"")
+        reply = invoke(self._endpoints, name, headers, blocks, _length(environ))
+        start_response("200 OK", [*reply.headers, ("Content-Length", str(len(reply.body)))])
+        return [reply.body]
+
+    def _others(self) -> WSGIApplication:
+        # moto takes a second to import and many users never need it.
+        with self._moto_lock:
+            if self._moto is None:
+                from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+                application: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
+                self._moto = application
+            return self._moto
+
+
+def signing_name(environ: WSGIEnvironment) -> str:
+    """The service that a request is signed for, in its header or (presigned) its query; guessed when it is unsigned."""
+    signed = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", "")) or re.search(
+        r"X-Amz-Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request", unquote(environ.get("QUERY_STRING", ""))
+    )
+    if signed:
+        return signed.group(1).lower()
+    path = environ.get("PATH_INFO", "/")
+    if environ.get("HTTP_X_AMZ_TARGET", "").startswith(_TARGET) or _INVOCATIONS.match(path):
+        return "sagemaker"
+    if path.startswith("/moto-api") or environ.get("HTTP_X_AMZ_TARGET") or "form" in environ.get("CONTENT_TYPE", ""):
+        return "moto"
+    return "s3"
+
+
+def _length(environ: WSGIEnvironment) -> int:
+    return int(environ.get("CONTENT_LENGTH") or 0)
+
+
+def _json(
+    start_response: StartResponse, status: int, body: bytes, kind: str = "application/json", error: str | None = None
+) -> list[bytes]:
+    headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+    headers += [("x-amzn-ErrorType", error)] if error else []
+    start_response(f"{status} {'OK' if status == 200 else 'Error'}", headers)
+    return [body]
+
+
+def _fault(start_response: StartResponse, error: AwsError) -> list[bytes]:
+    return _json(start_response, error.status, error.body(), "application/x-amz-json-1.1", error.code)

@@ -1,0 +1,195 @@
+"""One instance of a variant: a program that keeps the container contract, watched, and started again when it dies.
+
+The contract: ``PROGRAM serve --model-dir DIR --port P``, ``GET /ping`` answers 200 once it can serve, ``POST
+/invocations`` answers, SIGTERM ends it. The image decides the program: ``*/captioner:*`` is ``captioner serve``;
+``local-exec:/path/to/program`` runs that program, for tests of the state machine.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.emulator.artifacts import Artifacts
+from captioner.emulator.children import HOST, Child, Children, free_port, tail
+from captioner.errors import BadData, CaptionerError
+
+STOP_GRACE_S = 30.0  # what SageMaker gives a container between SIGTERM and SIGKILL
+PING_S = 2.0  # SageMaker's limit for one ping
+WATCH_S = 10.0
+LOST_PINGS = 3
+FIRST_STARTS = 2  # a port can be taken between its choice and its use: one more try
+_CAPTIONER = re.compile(r"^(.*/)?captioner(:[^/]*)?(@sha256:[0-9a-f]+)?$")
+_LOCAL = "local-exec:"
+
+
+@dataclass(frozen=True)
+class Container:
+    """What CreateModel said about the program and its model."""
+
+    image: str
+    environment: Mapping[str, str]
+    model_url: str | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """What instances share: where programs are started, where models are unpacked, where logs go."""
+
+    children: Children
+    artifacts: Artifacts
+    logs: Path
+    startup_s: float
+
+
+class Instance:
+    """A supervised process. `start` returns at once; `wait` tells whether it became healthy."""
+
+    def __init__(self, name: str, container: Container, site: Site, startup_s: float | None = None) -> None:
+        self.name, self._container, self._site = name, container, site
+        self._startup_s = startup_s or site.startup_s
+        self.log = site.logs / f"{name}.log"
+        self.port = 0
+        self.restarts = 0
+        self._child: Child | None = None
+        self._failure: str | None = None
+        self._settled, self._stopping, self._healthy = threading.Event(), threading.Event(), threading.Event()
+        self._busy, self._idle = 0, threading.Condition()
+        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    @property
+    def healthy(self) -> bool:
+        return self._healthy.is_set() and not self._stopping.is_set()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self) -> str | None:
+        """Wait until the instance is healthy (None) or has failed to become so (the reason)."""
+        self._settled.wait()
+        return self._failure
+
+    def stop(self) -> None:
+        """Take no more requests, let those in flight end, end the process."""
+        self._stopping.set()
+        with self._idle:
+            self._idle.wait_for(lambda: not self._busy, timeout=STOP_GRACE_S)
+        if self._child:
+            self._child.stop(STOP_GRACE_S)
+        if self._thread.ident:
+            self._thread.join()
+
+    @contextmanager
+    def lease(self) -> Iterator[int]:
+        """The port to send one request to; the process is not stopped before the block ends."""
+        with self._idle:
+            self._busy += 1
+        try:
+            yield self.port
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    @property
+    def in_flight(self) -> int:
+        return self._busy
+
+    def _supervise(self) -> None:
+        folder = None
+        try:
+            folder = self._site.artifacts.acquire(self._container.model_url) if self._container.model_url else None
+            self._keep_running(command(self._container, folder or self._site.logs))
+        except (CaptionerError, OSError) as error:
+            self._fail(str(error))
+        finally:
+            self._healthy.clear()
+            self._settled.set()
+            if folder:
+                self._site.artifacts.release(folder)
+
+    def _keep_running(self, program: list[str]) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            self.port = free_port()
+            self._child = child = self._site.children.start(
+                [*program, "--port", str(self.port)], self._environment(), self.log
+            )
+            if self._stopping.is_set():
+                child.stop(1.0)
+            elif self._becomes_healthy(child):
+                failures = 0
+                self._healthy.set()
+                self._settled.set()
+                self._watch(child)
+                self._healthy.clear()
+            else:
+                failures += 1
+            ended = child.returncode
+            child.stop(1.0)
+            if not self._settled.is_set() and (ended is None or failures >= FIRST_STARTS):
+                self._fail(self._reason(ended))
+                return
+            self.restarts += 1
+            self._stopping.wait(min(30.0, 0.2 * 2**failures))
+
+    def _becomes_healthy(self, child: Child) -> bool:
+        deadline = time.monotonic() + self._startup_s
+        while time.monotonic() < deadline and not self._stopping.is_set():
+            if ping(self.port) and not child.exited.is_set():
+                return True
+            if child.exited.wait(0.1):
+                return False
+        return False
+
+    def _watch(self, child: Child) -> None:
+        """Return when the process has ended or no longer answers."""
+        lost = 0
+        while lost < LOST_PINGS and not self._stopping.is_set() and not child.exited.wait(WATCH_S):
+            lost = 0 if ping(self.port, timeout_s=WATCH_S) else lost + 1
+
+    def _fail(self, reason: str) -> None:
+        if not self._settled.is_set() and not self._stopping.is_set():
+            self._failure = reason
+
+    def _reason(self, code: int | None) -> str:
+        how = f"ended with exit code {code}" if code is not None else f"did not answer within {self._startup_s:.0f} s"
+        return f"the container {how}; its log {self.log} ends: {tail(self.log) or '(nothing)'}"
+
+    def _environment(self) -> dict[str, str]:
+        # As in a container: what the model's Environment says, and nothing of the user's settings or credentials.
+        host = {name: value for name, value in os.environ.items() if not name.startswith(("CAPTIONER_", "AWS_"))}
+        return {**host, "PYTHONUNBUFFERED": "1", "CAPTIONER_THREADS": "1", **self._container.environment}
+
+
+def command(container: Container, folder: Path) -> list[str]:
+    """The program that an image stands for. Raises BadData for one that cannot run without Docker."""
+    if container.image.startswith(_LOCAL):
+        return [container.image.removeprefix(_LOCAL), "serve", "--model-dir", str(folder)]
+    if _CAPTIONER.match(container.image):
+        return [sys.executable, "-m", "captioner", "serve", "--host", HOST, "--model-dir", str(folder)]
+    raise BadData(f"The image {container.image} cannot run here: the local SageMaker only knows */captioner:*.")
+
+
+def ping(port: int, timeout_s: float = PING_S) -> bool:
+    """Whether the container on `port` says that it can serve."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

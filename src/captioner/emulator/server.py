@@ -1,0 +1,105 @@
+"""The emulator put together: state, S3, endpoints and the HTTP server; stopped without leaving a process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from captioner.emulator.artifacts import Artifacts
+from captioner.emulator.children import HOST, Children
+from captioner.emulator.endpoints import Endpoints
+from captioner.emulator.front import Front
+from captioner.emulator.instance import Site
+from captioner.emulator.objects import Objects
+from captioner.emulator.store import Store
+from captioner.errors import BadEnvironment, CaptionerError, WorkspaceBusy
+
+THREADS = 32  # requests at once: most of them wait for an instance or for S3
+STARTUP_S = 240.0  # SageMaker's default for a container's first healthy ping
+MAX_UPLOAD = 6 << 30  # a single PUT in S3 is at most 5 GB
+
+
+def serve(home: Path, port: int, startup_s: float = STARTUP_S) -> None:
+    """Serve until SIGTERM or SIGINT. Raises WorkspaceBusy when another emulator has `home`, BadEnvironment."""
+    with _lock(home), contextlib.ExitStack() as closing:
+        children = Children()
+        objects = Objects(home / "s3", home / "logs" / "s3.log", children)
+        closing.callback(objects.close)
+        objects.start()
+        site = Site(children, Artifacts(home / "models", objects), home / "logs", startup_s)
+        store = Store(home / "sagemaker.json")
+        endpoints = Endpoints(store, site)
+        closing.callback(endpoints.close)
+        _listen(Front(store, endpoints, objects), port, endpoints)
+
+
+def _listen(front: Front, port: int, endpoints: Endpoints) -> None:
+    from waitress import create_server
+
+    try:
+        server = create_server(
+            front,
+            host=HOST,
+            port=port,
+            threads=THREADS,
+            max_request_body_size=MAX_UPLOAD,
+            channel_timeout=300,
+            ident="captioner",
+        )
+    except OSError as error:
+        raise BadEnvironment(f"Port {port} cannot be used: {error.strerror or error}; choose another.") from None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    endpoints.restore()
+    print(f"The local AWS listens on http://{HOST}:{port}", flush=True)
+    server.run()  # returns when the signal handler raises SystemExit
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # once is enough: nothing may interrupt the clean-up
+    server.close()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """Hold `home` for this process: two emulators on one state would lose each other's changes."""
+    file = _open(home)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise WorkspaceBusy(f"Another local AWS already runs on {home}; stop it first (captioner down).") from None
+    file.truncate()
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    try:
+        yield
+    finally:
+        file.close()
+
+
+def _open(home: Path) -> IO[str]:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return (home / "lock").open("a")
+    except OSError as error:
+        raise BadEnvironment(f"{home} cannot be written: {error.strerror}.") from None
+
+
+def run(home: Path, port: int, startup_s: float) -> int:
+    """`serve` with errors as one sentence and an exit code."""
+    try:
+        serve(home.absolute(), port, startup_s)
+    except CaptionerError as error:
+        print(f"captioner.emulator: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0

@@ -1,0 +1,65 @@
+"""What a request asks for: the images in a body and how to caption them. Knows nothing of HTTP servers or models."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from captioner.errors import BadInput
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "application/x-image")
+JSON_TYPE = "application/json"
+MAX_IMAGES = 16
+_KEYS = ("image", "images", "beam", "top")
+
+
+@dataclass(frozen=True)
+class CaptionRequest:
+    """Encoded images, as they came. `batch` tells whether the answer is a list."""
+
+    images: tuple[bytes, ...]
+    batch: bool = False
+    beam: int | None = None
+    top: int | None = None
+
+
+def parse(content_type: str, body: bytes) -> CaptionRequest:
+    """Read a body of one of IMAGE_TYPES or JSON_TYPE. Raises BadInput with one sentence."""
+    if content_type in IMAGE_TYPES:
+        return CaptionRequest((body,))
+    try:
+        value = json.loads(body)
+    except ValueError:
+        raise BadInput("The body is not JSON.") from None
+    if not isinstance(value, dict) or ("image" in value) == ("images" in value):
+        raise BadInput('The body must be an object with "image" (base64 text) or "images" (a list of such texts).')
+    unknown = sorted(set(value) - set(_KEYS))
+    if unknown:
+        raise BadInput(f'"{unknown[0]}" is not understood; the keys are: {", ".join(_KEYS)}.')
+    beam, top = _count(value, "beam"), _count(value, "top")
+    if "image" in value:
+        return CaptionRequest((_decode(value["image"], "image"),), beam=beam, top=top)
+    images = value["images"]
+    if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
+        raise BadInput(f'"images" must be a list of 1 to {MAX_IMAGES} texts.')
+    decoded = tuple(_decode(image, f"images[{index}]") for index, image in enumerate(images))
+    return CaptionRequest(decoded, batch=True, beam=beam, top=top)
+
+
+def _decode(value: Any, name: str) -> bytes:
+    if not isinstance(value, str):
+        raise BadInput(f'"{name}" must be base64 text.')
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInput(f'"{name}" is not base64.') from None
+
+
+def _count(value: dict[str, Any], name: str) -> int | None:
+    count = value.get(name)
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
+        raise BadInput(f'"{name}" must be a whole number.')
+    return count
