@@ -98,11 +98,12 @@ def _alone(paths: Paths) -> Iterator[None]:
     """One `up` or `down` at a time; the second waits for the first."""
     try:
         paths.home.mkdir(parents=True, exist_ok=True)
-        with (paths.home / "stack.lock").open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        lock = (paths.home / "stack.lock").open("a+")
     except OSError as error:
         raise BadEnvironment(f"{paths.home} cannot be written: {error.strerror or error}.") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _read(paths: Paths) -> dict[str, dict[str, Any]]:
@@ -130,7 +131,9 @@ def _stop(names: Collection[str], paths: Paths, entries: dict[str, dict[str, Any
         for _ in range(3):  # again for what was born while the others ended
             left = [one for several in processes.marked(marks).values() for one in several]
             processes.stop(left, grace_s=3.0)
-    if any(entries.pop(name, None) for name in names):
+    if entries.keys() & set(names):
+        for name in names:
+            entries.pop(name, None)
         write_json(paths.services, entries)
     return [marks[mark] for mark in found]
 

@@ -1,0 +1,209 @@
+"""The training flow, read back from the real Prefect API."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from captioner import stack
+
+Make = Callable[..., Any]
+
+REPORTING = """
+stages:
+  train:
+    matrix: {candidate: [a]}
+    cmd: >-
+      echo '{"progress": {"task": "train", "done": 3, "total": 4, "unit": "epochs", "note": "loss 0.5"}}' >&2;
+      mkdir -p reports; echo '{"scores": {"bleu_4": 51.25}, "epochs": [{"loss": 1}, {"loss": 2}]}' > reports/train-a.json
+    deps: [in.txt]
+    metrics: [reports/train-a.json]
+"""
+# Fails until the file `again` is there, in the way a verb of the CLI does it.
+FAILING = """
+stages:
+  acquire:
+    cmd: >-
+      test -e again && cp in.txt out.txt ||
+      {{ touch again; echo '{{"error": {{"type": "{kind}", "message": "{message}"}}}}' >&2; exit 2; }}
+    deps: [in.txt]
+    outs: [out.txt]
+"""
+BLOCKING = """
+stages:
+  slow:
+    cmd: echo started >&2; read line < gate; cp in.txt out.txt
+    deps: [in.txt]
+    outs: [out.txt]
+"""
+
+
+def test_without_a_server_it_says_so_and_starts_the_stack(standing: Any) -> None:
+    assert "Starting the local stack (aws, deployments, mlflow, prefect)" in standing.first.output
+    services = stack.status(standing.settings, standing.paths)
+    assert services.keys() == {"prefect", "mlflow", "aws", "deployments"}
+    assert all(one["healthy"] for one in services.values())
+
+
+def test_a_second_run_is_cached_and_says_so(tiny: Make, api: Any) -> None:
+    project = tiny()
+    first = project.run("--no-release")
+    assert first.code == 0, first.output
+    assert {name: task["state_name"] for name, task in api.tasks(api.last_run()["id"]).items()} == {
+        "one": "Completed",
+        "two@a": "Completed",
+        "two@b": "Completed",
+    }
+
+    second = project.run("--no-release")
+    assert second.code == 0, second.output
+    assert "Nothing changed" in second.output
+    tasks = api.tasks(api.last_run()["id"])
+    assert {(task["state_name"], task["state_type"]) for task in tasks.values()} == {("Cached", "COMPLETED")}
+    assert tasks.keys() == {"one", "two@a", "two@b"}
+
+
+def test_what_follows_equal_bytes_is_cached(tiny: Make, api: Any) -> None:
+    project = tiny()
+    assert project.run("--no-release").code == 0
+    project.write(in_txt="# a comment\nhello\n")
+
+    assert project.run("--no-release").code == 0
+    tasks = api.tasks(api.last_run()["id"])
+    assert {name: task["state_name"] for name, task in tasks.items()} == {
+        "one": "Completed",
+        "two@a": "Cached",
+        "two@b": "Cached",
+    }
+
+
+def test_what_was_run_before_on_the_same_inputs_is_restored_by_dvc(tiny: Make, api: Any) -> None:
+    project = tiny()
+    assert project.run("--no-release", "one").code == 0
+    project.write(in_txt="other\n")
+    assert project.run("--no-release", "one").code == 0
+    project.write(in_txt="hello\n")
+    assert project.run("--no-release", "one").code == 0
+
+    task = api.tasks(api.last_run()["id"])["one"]
+    assert task["state_name"] == "Cached"
+    assert "restored" in task["state"]["message"]
+    assert (project.root / "one.txt").read_text(encoding="utf-8") == "hello\n"
+
+
+def test_force_runs_what_is_up_to_date(tiny: Make, api: Any) -> None:
+    project = tiny()
+    assert project.run("--no-release", "one").code == 0
+    assert project.run("--no-release", "--force", "one").code == 0
+    tasks = api.tasks(api.last_run()["id"])
+    assert {name: task["state_name"] for name, task in tasks.items()} == {"one": "Completed"}
+
+
+def test_progress_and_report_become_artifacts(tiny: Make, api: Any) -> None:
+    assert tiny(REPORTING).run("--no-release").code == 0
+
+    progress = api.artifacts("train-a-progress")[0]
+    assert (progress["type"], progress["data"]) == ("progress", 75.0)
+    assert progress["description"] == "train: 3 of 4 epochs (loss 0.5)"
+    report = api.artifacts("train-a")[0]
+    assert "| scores.bleu_4 | 51.25 |" in report["data"]
+    assert "| epochs | 2 entries |" in report["data"]
+    assert report["task_run_id"] == api.tasks(api.last_run()["id"])["train@a"]["id"]
+
+
+def test_what_may_pass_is_tried_again(tiny: Make, api: Any) -> None:
+    project = tiny(FAILING.format(kind="ServiceUnavailable", message="The release page did not answer."))
+    ended = project.run("--no-release")
+
+    assert ended.code == 0, ended.output
+    task = api.tasks(api.last_run()["id"])["acquire"]
+    assert (task["state_name"], task["run_count"]) == ("Completed", 2)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("BadData", 2), ("GateFailed", 1)])
+def test_what_cannot_pass_is_not_tried_again(tiny: Make, api: Any, kind: str, code: int) -> None:
+    project = tiny(FAILING.format(kind=kind, message="Too many rows are bad."))
+    ended = project.run()
+
+    assert ended.code == code
+    assert "captioner: Too many rows are bad." in ended.output
+    assert "Traceback" not in ended.output
+    run = api.last_run()
+    assert run["state_name"] == "Failed"
+    tasks = api.tasks(run["id"])
+    assert tasks.keys() == {"acquire"}  # and nothing was released
+    assert (tasks["acquire"]["state_name"], tasks["acquire"]["run_count"]) == ("Failed", 1)
+    assert "Too many rows are bad." in tasks["acquire"]["state"]["message"]
+
+
+def test_a_stage_that_just_dies_is_one_sentence(tiny: Make) -> None:
+    ended = tiny("stages: {one: {cmd: echo no space >&2; exit 7, deps: [in.txt], outs: [out.txt]}}").run("--no-release")
+    assert ended.code == 2
+    assert "captioner: The stage one failed" in ended.output
+    assert "Traceback" not in ended.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["tarin"], "There is no stage 'tarin'; dvc.yaml has: one, two@a, two@b."), (["--force", "two@c"], "'two@c'")],
+)
+def test_an_unknown_stage_is_refused_with_the_valid_ones(tiny: Make, options: list[str], said: str) -> None:
+    ended = tiny().run(*options)
+    assert ended.code == 2
+    assert said in ended.output
+
+
+def test_two_flows_at_once_queue_for_the_workspace(tiny: Make, api: Any) -> None:
+    project = tiny(BLOCKING)
+    os.mkfifo(project.root / "gate")
+    first = project.start("--no-release")
+    until(first, "started")
+    second = project.start("--no-release")
+    waiting = until(second, "Waiting for the workspace")
+    assert "held by the training flow '" in waiting
+    assert f"process {first.pid}" in waiting
+
+    (project.root / "gate").write_text("go\n", encoding="utf-8")
+
+    assert (first.wait(60), second.wait(60)) == (0, 0)
+    run = api.last_run()
+    assert api.tasks(run["id"])["slow"]["state_name"] == "Cached"
+    close(first, second)
+
+
+def test_ctrl_c_ends_the_stage_and_the_next_run_goes_on(tiny: Make) -> None:
+    project = tiny(BLOCKING)
+    os.mkfifo(project.root / "gate")
+    first = project.start("--no-release")
+    until(first, "started")
+    first.send_signal(signal.SIGINT)
+    output = first.communicate(timeout=60)[0]
+    assert first.returncode == 130, output
+    assert "captioner: interrupted" in output
+    assert "Traceback" not in output
+
+    again = project.start("--no-release")
+    until(again, "started")
+    # Were the first stage's process still there, it could take this line.
+    (project.root / "gate").write_text("go\n", encoding="utf-8")
+    assert again.wait(60) == 0
+    close(first, again)
+
+
+def until(child: Any, words: str) -> str:
+    """The first line of `child`'s output that holds `words`."""
+    seen = []
+    for line in child.stdout:
+        seen.append(line)
+        if words in line and "echo" not in line:
+            return str(line)
+    raise AssertionError("".join(seen))
+
+
+def close(*children: Any) -> None:
+    for child in children:
+        child.stdout.close()
