@@ -160,6 +160,15 @@ def _anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_every_decision_that_is_named_is_written_and_numbered_once() -> None:
+    written = [re.match(r"(\d{4})-", file.name) for file in (ROOT / "docs" / "decisions").glob("*.md")]
+    numbers = [match[1] for match in written if match]
+    assert len(numbers) == len(set(numbers)) == len(written)
+    for file in [*SOURCES, *PAGES, *(ROOT / "tests").rglob("*.py"), ROOT / "pyproject.toml", ROOT / "dvc.yaml"]:
+        named = re.findall(r"docs/decisions/(\d{4})", file.read_text(encoding="utf-8"))
+        assert set(named) <= set(numbers), file.name
+
+
 def test_the_readmes_tree_shows_what_is_there() -> None:
     block = re.search(r"```text\n(.*?)```", README, re.DOTALL)
     assert block
