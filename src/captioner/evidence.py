@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from captioner.digests import sha256_file
 from captioner.errors import BadData
 from captioner.gate import Evidence, Slice
-from captioner.metrics import bleu_each, cider_each
+from captioner.metrics import bleu_statistics, cider_each
 from captioner.params import RegisterParams
 from captioner.paths import Paths
 from captioner.records import Prediction, read_json, read_manifest, read_predictions
 
-EACH = {"cider": cider_each, "bleu_4": bleu_each}
+EACH = {"cider": cider_each, "bleu_4": bleu_statistics}
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def best_captions(predictions: Sequence[Prediction], references: Mapping[str, Se
     return [best[image] for image in references]
 
 
-def per_image(params: RegisterParams, captions: Sequence[str], references: Mapping[str, Sequence[str]]) -> list[float]:
-    """The gate's metric for each image (x100)."""
-    return list(EACH[params.metric](captions, list(references.values())))
+def per_image(
+    params: RegisterParams, captions: Sequence[str], references: Mapping[str, Sequence[str]]
+) -> npt.NDArray[np.float64]:
+    """What the gate's metric is made of, a row for each image: see `gate.Evidence`."""
+    return np.asarray(EACH[params.metric](captions, list(references.values())), np.float64)

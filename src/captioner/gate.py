@@ -6,13 +6,21 @@ and passes on its own checks; everybody else is held against the champion, image
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from captioner.params import RegisterParams
-from captioner.stats import paired_bootstrap
+import numpy as np
+import numpy.typing as npt
 
+from captioner.params import RegisterParams
+from captioner.stats import Interval, bleu_from_statistics, mean_score, non_inferior, paired_bootstrap
+
+# From the mean of an image's row in `Evidence.per_image` to the score of the whole.
+STATISTICS: dict[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
+    "cider": mean_score,
+    "bleu_4": bleu_from_statistics,
+}
 METRIC_NAMES = {"cider": "CIDEr", "bleu_4": "BLEU-4"}
 CheckName = Literal["parity", "collapse", "floor", "test set", "non-inferiority", "slices"]
 
@@ -29,14 +37,14 @@ class Slice:
 class Evidence:
     """What is known of one model on one test set. `called` is how a sentence names it.
 
-    `per_image` is the gate's metric (x100) for each test image, in the test set's order; it may be empty for a champion
-    whose test set is another one, since nothing is compared then.
+    `per_image` has a row for each test image, in the test set's order: CIDEr (x100), [images], or the statistics that
+    BLEU is made of, [images, 10]. Empty for a champion whose test set is another one: nothing is compared then.
     """
 
     called: str
     test_set: str
     score: float
-    per_image: Sequence[float]
+    per_image: npt.ArrayLike
     slices: Mapping[str, Slice] = field(default_factory=dict)
     distinct: float = 1.0
     parity: bool = True
@@ -49,17 +57,6 @@ class Check:
     name: CheckName
     passed: bool
     sentence: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Challenger minus champion, mean over the images, with its bootstrap interval, in points of the metric."""
-
-    difference: float
-    low: float
-    high: float
-    confidence: float
-    margin: float
 
 
 @dataclass(frozen=True)
@@ -80,10 +77,11 @@ class SliceResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's answer: passed when every check is."""
+    """The gate's answer: passed when every check is. `interval` is challenger minus champion, None for a first one."""
 
     checks: tuple[Check, ...]
-    comparison: Comparison | None = None
+    interval: Interval | None = None
+    margin: float | None = None
     slices: tuple[SliceResult, ...] = ()
 
     @property
@@ -99,8 +97,8 @@ class Verdict:
 def judge(params: RegisterParams, challenger: Evidence, champion: Evidence | None) -> Verdict:
     """Hold `challenger` against `champion`, or against the floor when there is none.
 
-    Raises ValueError when the two were judged on the same test set and yet have different numbers of images: then
-    the evidence was put together wrongly, and no verdict would mean anything.
+    Raises BadData when the two claim the same test set and yet have different numbers of images: then the evidence
+    was put together wrongly, and no verdict would mean anything.
     """
     own = tuple(_own_checks(params, challenger))
     if champion is None:
@@ -108,24 +106,22 @@ def judge(params: RegisterParams, challenger: Evidence, champion: Evidence | Non
     same = _same_test_set(challenger, champion)
     if not same.passed:
         return Verdict((*own, same))
-    if len(champion.per_image) != len(challenger.per_image):
-        raise ValueError(f"{len(challenger.per_image)} images against {len(champion.per_image)} of one test set")
-    comparison = compare(params, challenger, champion)
+    interval = compare(params, challenger, champion)
     slices = tuple(_compare_slices(params, challenger, champion))
-    checks = (*own, same, _non_inferior(params, comparison, champion), _no_slice_dropped(params, slices))
-    return Verdict(checks, comparison, slices)
+    checks = (*own, same, _non_inferior(params, interval, champion), _no_slice_dropped(params, slices))
+    return Verdict(checks, interval, params.margin, slices)
 
 
-def compare(params: RegisterParams, challenger: Evidence, champion: Evidence) -> Comparison:
+def compare(params: RegisterParams, challenger: Evidence, champion: Evidence) -> Interval:
     """The paired bootstrap over images (Koehn 2004), two-sided at `params.confidence`."""
-    found = paired_bootstrap(
+    return paired_bootstrap(
         champion.per_image,
         challenger.per_image,
+        statistic=STATISTICS[params.metric],
         resamples=params.resamples,
         confidence=params.confidence,
         seed=params.seed,
     )
-    return Comparison(found.difference, found.low, found.high, params.confidence, params.margin)
 
 
 def _own_checks(params: RegisterParams, model: Evidence) -> Iterator[Check]:
@@ -154,19 +150,19 @@ def _same_test_set(challenger: Evidence, champion: Evidence) -> Check:
     return Check(
         "test set",
         False,
-        f"It was judged on the test set {challenger.test_set[:12]} and {champion.called}, the champion, {other}, so the "
-        "two cannot be compared: evaluate both on one test set, or make it champion by hand (set the alias in MLflow).",
+        f"It was judged on the test set {challenger.test_set[:12]} and {champion.called}, the champion, {other}, so "
+        "they cannot be compared: evaluate both on one test set, or make it champion by hand (set the alias in MLflow).",
     )
 
 
-def _non_inferior(params: RegisterParams, found: Comparison, champion: Evidence) -> Check:
+def _non_inferior(params: RegisterParams, found: Interval, champion: Evidence) -> Check:
     metric = METRIC_NAMES[params.metric]
     return Check(
         "non-inferiority",
-        found.low >= -params.margin,
+        non_inferior(found, params.margin),
         f"Its {metric} differs from that of {champion.called}, the champion, by {found.difference:+.1f} points "
         f"({found.confidence:.0%} interval {found.low:+.1f} to {found.high:+.1f}); "
-        f"the interval may not reach below {-params.margin:+.1f}.",
+        f"all of the interval must lie above {-params.margin:+.1f}.",
     )
 
 
