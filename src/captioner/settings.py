@@ -21,6 +21,9 @@ VARIABLES = {
     "CAPTIONER_MLFLOW_URI": "tracking and registry server (default: the local one, or its SQLite file)",
     "CAPTIONER_PREFECT_API": "Prefect API (default: the local server)",
     "CAPTIONER_AWS": "local (default) or real: only real ever reaches AWS",
+    "CAPTIONER_AWS_ROLE": "execution role of the served models, an ARN (needed with CAPTIONER_AWS=real)",
+    "CAPTIONER_AWS_IMAGE": "URI of the serving image in ECR (needed with CAPTIONER_AWS=real)",
+    "CAPTIONER_AWS_BUCKET": "bucket that model archives go to (needed with CAPTIONER_AWS=real)",
     "CAPTIONER_PORT_MLFLOW": "first port tried for MLflow (default 5000)",
     "CAPTIONER_PORT_PREFECT": "first port tried for Prefect (default 4200)",
     "CAPTIONER_PORT_AWS": "first port tried for the local AWS (default 5566)",
@@ -46,6 +49,9 @@ class Settings:
     port_aws: int
     threads: int
     progress: str | None
+    aws_role: str | None = None
+    aws_image: str | None = None
+    aws_bucket: str | None = None
 
     @classmethod
     def from_env(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -70,6 +76,9 @@ class Settings:
             port_aws=_number(env, "CAPTIONER_PORT_AWS", 5566),
             threads=_number(env, "CAPTIONER_THREADS", os.cpu_count() or 1),
             progress=_one_of(env, "CAPTIONER_PROGRESS", ("bar", "json", "none")),
+            aws_role=env.get("CAPTIONER_AWS_ROLE") or None,
+            aws_image=env.get("CAPTIONER_AWS_IMAGE") or None,
+            aws_bucket=env.get("CAPTIONER_AWS_BUCKET") or None,
         )
 
 

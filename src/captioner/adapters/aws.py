@@ -1,0 +1,150 @@
+"""The AWS that we talk to: the local one unless CAPTIONER_AWS=real. One code path: only URL and credentials differ.
+
+The local clients are given everything explicitly, so no profile, proxy or credential of the user leads them elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from captioner.errors import BadEnvironment, BadParams, CaptionerError, ServiceUnavailable
+from captioner.paths import Paths
+from captioner.records import read_json
+from captioner.settings import Settings
+
+LOCAL_REGION = "us-east-1"
+LOCAL_ROLE = "arn:aws:iam::123456789012:role/captioner"
+LOCAL_IMAGE = "local/captioner:latest"
+LOCAL_BUCKET = "captioner"
+SERVICE = "aws"  # its name in services.json
+NOT_UP = "run `captioner up` and try again"
+
+_REFUSED = (
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+    "Signature",
+    "UnrecognizedClient",
+)
+_BUSY = ("Throttling", "ThrottlingException", "ServiceUnavailable", "InternalFailure", "SlowDown", "RequestTimeout")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where the calls go, and what they need to know there. `url` is None for the real AWS."""
+
+    url: str | None
+    region: str | None
+    role: str
+    image: str
+    bucket: str
+
+    def client(self, service: str) -> Any:
+        """A boto3 client. Raises BadParams when the real AWS has no region or credentials configured."""
+        import boto3
+        import botocore.exceptions
+        import botocore.session
+        from botocore.config import Config
+
+        retries: Any = {"mode": "standard", "max_attempts": 3}
+        if self.url is None:
+            try:
+                return boto3.client(service, config=Config(retries=retries, read_timeout=75))
+            except botocore.exceptions.BotoCoreError as error:
+                raise BadParams(f"CAPTIONER_AWS=real, but AWS is not configured: {error}.") from None
+        session = botocore.session.Session()
+        for name, value in (("profile", None), ("config_file", os.devnull), ("credentials_file", os.devnull)):
+            session.set_config_variable(name, value)
+        return boto3.session.Session(botocore_session=session).client(
+            service,
+            endpoint_url=self.url,
+            region_name=self.region,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(
+                retries=retries, connect_timeout=5, read_timeout=75, proxies={}, s3={"addressing_style": "path"}
+            ),
+        )
+
+    @property
+    def called(self) -> str:
+        """What error messages call it."""
+        return f"the local AWS at {self.url}" if self.url else "AWS"
+
+
+def account(settings: Settings, paths: Paths) -> Account:
+    """The account of these settings. Raises ServiceUnavailable when the local AWS was not started, BadParams."""
+    if settings.aws == "local":
+        return Account(_local_url(paths), LOCAL_REGION, LOCAL_ROLE, LOCAL_IMAGE, LOCAL_BUCKET)
+    needed = {
+        "CAPTIONER_AWS_ROLE": settings.aws_role,
+        "CAPTIONER_AWS_IMAGE": settings.aws_image,
+        "CAPTIONER_AWS_BUCKET": settings.aws_bucket,
+    }
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        raise BadParams(f"CAPTIONER_AWS=real also needs {', '.join(missing)} (see README, configuration).")
+    role, image, bucket = (str(value) for value in needed.values())
+    return Account(None, None, role, image, bucket)
+
+
+def _local_url(paths: Paths) -> str:
+    services = read_json(paths.services) if paths.services.exists() else {}
+    url = services.get(SERVICE, {}).get("url")
+    if not url:
+        raise ServiceUnavailable(f"The local AWS is not up: {NOT_UP}.")
+    return str(url)
+
+
+@contextmanager
+def in_our_words(where: Account, doing: str) -> Iterator[None]:
+    """Translate botocore's errors. `doing` completes the sentence "AWS refused to …"."""
+    import botocore.exceptions
+
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        raise _translated(error, where, doing) from None
+    except botocore.exceptions.NoCredentialsError:
+        raise BadEnvironment("There are no AWS credentials: configure them, or unset CAPTIONER_AWS.") from None
+    except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
+        advice = NOT_UP if where.url else "check the network and try again"
+        raise ServiceUnavailable(
+            f"{_capital(where.called)} does not answer ({_first_line(error)}): {advice}."
+        ) from None
+    except botocore.exceptions.BotoCoreError as error:
+        raise BadEnvironment(f"{_capital(where.called)} could not be asked to {doing}: {_first_line(error)}.") from None
+
+
+def code(error: Any) -> str:
+    """The error code of a botocore ClientError."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def message(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Message", error))
+
+
+def _translated(error: Any, where: Account, doing: str) -> CaptionerError:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    said = _first_line(message(error))
+    if code(error).startswith(_REFUSED):
+        return BadEnvironment(f"AWS does not let these credentials {doing}: {said}.")
+    if code(error) in _BUSY or status >= 500:
+        return ServiceUnavailable(f"{_capital(where.called)} could not {doing} just now: {said}.")
+    if "in-progress" in said:
+        return ServiceUnavailable(f"Somebody else is changing the endpoint; try again when they are done: {said}.")
+    return BadEnvironment(f"{_capital(where.called)} refused to {doing}: {said}.")
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
