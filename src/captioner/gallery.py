@@ -1,0 +1,164 @@
+"""The gallery: one self-contained HTML page with the best, the worst and some random captions beside the pictures.
+
+Pictures are embedded as small JPEGs, so that the file can be mailed, attached to a run or opened from a disk. Equal
+content gives equal bytes. Knows nothing of models, metrics or files: entries and tables come ready to be shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+
+from PIL import Image
+
+from captioner.errors import BadImage
+
+SIDE = 224  # pixels, the longer side of an embedded picture
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One captioned image. `score` is its CIDEr, x100; `others` are the captions that came second and later."""
+
+    id: str
+    caption: str
+    score: float
+    references: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a sentence under it, and its images."""
+
+    title: str
+    text: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table: the first column is text, the others are figures. `wide` cells of a row are shown as given."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    sections: tuple[Section, ...]
+
+
+def render(page: Page, picture: Callable[[str], bytes]) -> str:
+    """The page as HTML. `picture` gives the encoded image of an id. Raises BadImage."""
+    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in page.facts)
+    links = "".join(f'<a href="#{_anchor(one.title)}">{escape(one.title)}</a>' for one in page.sections)
+    tables = "".join(_table(table) for table in page.tables)
+    sections = "".join(_section(section, picture) for section in page.sections)
+    return (
+        "<!doctype html>\n"
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(page.title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<style>{_STYLE}</style></head>\n<body>\n"
+        f"<header><h1>{escape(page.title)}</h1><dl>{facts}</dl></header>\n"
+        f'<div class="tables">{tables}</div>\n<nav>{links}</nav>\n<main>\n{sections}</main>\n</body></html>\n'
+    )
+
+
+def thumbnail(data: bytes, side: int = SIDE) -> bytes:
+    """A JPEG of at most `side` pixels, from a JPEG or PNG that went through images.normalise. Raises BadImage."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.draft("RGB", (side, side))
+            small = image.convert("RGB")
+            small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    except (OSError, ValueError) as error:
+        raise BadImage(f"A picture cannot be shown in the gallery: {error}.") from None
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return out.getvalue()
+
+
+def _section(section: Section, picture: Callable[[str], bytes]) -> str:
+    cards = "".join(_card(entry, picture(entry.id)) for entry in section.entries)
+    return (
+        f'<section id="{_anchor(section.title)}"><h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>'
+        f'<div class="cards">{cards}</div></section>\n'
+    )
+
+
+def _card(entry: Entry, data: bytes) -> str:
+    source = base64.b64encode(thumbnail(data)).decode("ascii")
+    references = "".join(f"<li>{escape(text.strip())}</li>" for text in entry.references)
+    others = "".join(f"<li>{escape(text)}</li>" for text in entry.others)
+    more = f"<details><summary>Next in the beam</summary><ul>{others}</ul></details>" if others else ""
+    said = escape(entry.caption) if entry.caption else "<em>no words</em>"
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{source}" alt="{escape(entry.caption)}">'
+        f'<figcaption><p class="said">{said}</p>'
+        f'<p class="score"><b>{entry.score:.1f}</b> CIDEr <span>{escape(entry.id)}</span></p>'
+        f'<ul class="references">{references}</ul>{more}</figcaption></figure>\n'
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.head)
+    rows = "".join(
+        f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
+        for row in table.rows
+    )
+    return (
+        f"<table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>\n"
+    )
+
+
+def _anchor(title: str) -> str:
+    return "-".join(word for word in title.lower().split() if word.isalnum())
+
+
+_STYLE = """
+:root { --paper: #fbfaf7; --card: #fff; --ink: #1f2328; --soft: #626a73; --line: #e2dfd8; --accent: #0b6b57; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #16181b; --card: #1f2226; --ink: #e8e6e1; --soft: #9ba2ab; --line: #34383e; --accent: #6cc9ae; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 82rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { margin: 0 0 .75rem; font-size: 1.6rem; line-height: 1.25; }
+h2 { margin: 2.5rem 0 .25rem; font-size: 1.25rem; }
+section > p { margin: 0 0 1rem; color: var(--soft); }
+dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; margin: 0; }
+dt { color: var(--soft); font-size: .8rem; }
+dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.tables { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; align-items: flex-start; margin: 1.5rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+caption { padding-bottom: .35rem; text-align: left; font-weight: 600; }
+th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); text-align: right; font-weight: 400; }
+th:first-child { text-align: left; }
+thead th { color: var(--soft); font-size: .8rem; }
+nav { display: flex; gap: 1.25rem; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+a { color: var(--accent); }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.25rem; }
+figure { display: flex; flex-direction: column; margin: 0; overflow: hidden; background: var(--card);
+  border: 1px solid var(--line); border-radius: .6rem; }
+img { width: 100%; height: 13rem; object-fit: contain; background: color-mix(in srgb, var(--line) 45%, var(--card)); }
+figcaption { padding: .8rem 1rem 1rem; }
+.said { margin: 0; font-size: 1.05rem; font-weight: 600; line-height: 1.35; }
+.score { margin: .3rem 0 .6rem; color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
+.score b { color: var(--accent); font-size: .95rem; font-variant-numeric: tabular-nums; }
+.score span { margin-left: .5rem; }
+.references, details ul { margin: 0; padding: 0; list-style: none; color: var(--soft); font-size: .85rem;
+  line-height: 1.4; }
+.references li + li, details li + li { margin-top: .25rem; }
+details { margin-top: .6rem; font-size: .8rem; color: var(--soft); }
+summary { cursor: pointer; color: var(--accent); }
+"""
