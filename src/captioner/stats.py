@@ -100,7 +100,7 @@ def _resampled(old: Floats, new: Floats, statistic: Statistic, resamples: int, s
     random = np.random.default_rng(seed)
     images, columns = old.shape
     both = np.concatenate([old, new], axis=1)
-    found = []
+    found: list[float] = []
     while len(found) < resamples:
         count = min(resamples - len(found), max(1, _BLOCK // images))
         drawn = random.integers(0, images, size=(count, images))
