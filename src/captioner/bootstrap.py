@@ -124,9 +124,7 @@ def _evaluate(app: App, candidate: str) -> Any:
 def _register(app: App) -> Any:
     from captioner.stages import register
 
-    return register.run(
-        app.params.register_, app.paths, app.tracker(), app.registry(), app.name, app.params.candidates
-    )
+    return register.run(app.params.register_, app.paths, app.tracker(), app.registry(), app.name, app.params.candidates)
 
 
 def _deploy(app: App) -> Any:

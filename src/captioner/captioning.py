@@ -20,7 +20,7 @@ from captioner.records import Caption
 if TYPE_CHECKING:
     from captioner.model.captioner import Captioner
 
-SUFFIXES = frozenset(".jpg .jpeg .png .gif .bmp .webp .tif .tiff".split())
+SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"])
 BATCH = 16
 MAX_BYTES = 50_000_000
 ALIASES = ("champion", "challenger")
@@ -128,7 +128,10 @@ def load_model(app: App, model: str) -> Loaded:
 
     if not model.startswith("models:/") and model not in ALIASES:
         if not Path(model).is_file():
-            raise BadInput(f"{model} is no model: give {', '.join(ALIASES)}, models:/NAME@ALIAS, models:/NAME/VERSION or a model.tar.gz.")
+            raise BadInput(
+                f"{model} is no model: give {', '.join(ALIASES)}, models:/NAME@ALIAS, models:/NAME/VERSION "
+                "or a model.tar.gz."
+            )
         return Loaded(Captioner.load(Path(model), app.paths.unpacked), None)
     registry = app.registry()
     name, alias, version = _reference(app, model)

@@ -217,10 +217,11 @@ def _show(report: Any, as_json: bool) -> None:
         fields = report
     if as_json:
         print(json.dumps(fields, indent=2, sort_keys=True, default=str))
-    elif type(report).__str__ is not object.__str__ and not dataclasses.is_dataclass(report):
+    elif "__str__" in vars(type(report)) and not dataclasses.is_dataclass(report):
         print(report)
     elif hasattr(report, "render"):
         print(report.render())
     else:
         for key, value in fields.items():
-            print(f"{key.replace('_', ' '):<20} {json.dumps(value, default=str) if isinstance(value, dict | list | tuple) else value}")
+            shown = json.dumps(value, default=str) if isinstance(value, dict | list | tuple) else value
+            print(f"{key.replace('_', ' '):<20} {shown}")

@@ -186,7 +186,9 @@ def load_params(path: Path) -> Params:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BadParams(f"There is no {path.name} here ({path.parent}): run captioner from the project's folder.") from None
+        raise BadParams(
+            f"There is no {path.name} here ({path.parent}): run captioner from the project's folder."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadParams(f"{path} cannot be read: {error}.") from None
     try:
@@ -225,7 +227,8 @@ def _explain(fault: Any) -> str:
         valid = _keys(_section_at(fault["loc"][:-1]))
         return f"{where} is not a parameter; the valid ones there are: {', '.join(valid)}"
     message = fault["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(fault.get("input"), dict) or fault["type"] == "missing" else f" (got {fault.get('input')!r})"
+    unseen = isinstance(fault.get("input"), dict) or fault["type"] == "missing"
+    shown = "" if unseen else f" (got {fault.get('input')!r})"
     return f"{where}: {message}{shown}" if where else f"{message}"
 
 

@@ -114,7 +114,9 @@ class Endpoint(Protocol):
     """A SageMaker endpoint with production variants. Implementations: boto3; the fake of the tests."""
 
     def state(self, name: str) -> EndpointState | None: ...
-    def apply(self, name: str, variants: Sequence[VariantSpec], instance_type: str, instances: int, wait_s: int) -> EndpointState:
-        """Make the endpoint be these variants: create or update, wait, verify it is what was asked for, collect garbage."""
+    def apply(
+        self, name: str, variants: Sequence[VariantSpec], instance_type: str, instances: int, wait_s: int
+    ) -> EndpointState:
+        """Make the endpoint be these variants: create or update, wait, verify that it is, collect garbage."""
 
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer: ...

@@ -1,7 +1,8 @@
 """Progress of long work: a bar for people, JSON lines for machines, silence where neither looks.
 
 ``CAPTIONER_PROGRESS`` chooses (``bar``, ``json``, ``none``); by default a terminal gets the bar. A JSON line is
-``{"progress": {"task", "done", "total", "unit", "note"}}`` on standard error, at most about four a second, the last one always.
+``{"progress": {"task", "done", "total", "unit", "note"}}`` on standard error, at most about four a second, the
+last one always.
 """
 
 from __future__ import annotations
@@ -58,9 +59,8 @@ def track(task: str, total: int, unit: str) -> Iterator[Progress]:
             lines.say()
     else:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
-        from rich.progress import Task
         from rich.text import Text
 
         class Rate(ProgressColumn):
@@ -69,7 +69,9 @@ def track(task: str, total: int, unit: str) -> Iterator[Progress]:
 
         class Bar:
             def advance(self, amount: int = 1, note: str | None = None) -> None:
-                bars.update(bar, advance=amount, **({} if note is None else {"note": note}))
+                if note is not None:
+                    bars.update(bar, note=note)
+                bars.advance(bar, amount)
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
         with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bars:

@@ -1,4 +1,4 @@
-"""What `captioner run` ends with: a few test images captioned by both variants at the endpoint, beside a human caption."""
+"""What `captioner run` ends with: a few test images, each with both variants' captions and a human's."""
 
 from __future__ import annotations
 

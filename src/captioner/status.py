@@ -57,9 +57,8 @@ def render(found: dict[str, Any]) -> str:
     else:
         lines.append(f"endpoint      {endpoint['name']}: {endpoint['status']}")
         for name, variant in endpoint["variants"].items():
-            lines.append(
-                f"  {name:<12} weight {variant['weight']:g}, version {variant['model_version']}, {variant['digest'][:12]}"
-            )
+            model = f"version {variant['model_version']}, {variant['digest'][:12]}"
+            lines.append(f"  {name:<12} weight {variant['weight']:g}, {model}")
     for alias in ("champion", "challenger"):
         model = found[alias]
         lines.append(f"{alias:<13} {model['name'] + ' version ' + model['version'] if model else 'none'}")
