@@ -119,8 +119,8 @@ def test_every_setting_is_in_the_readmes_table_and_no_other() -> None:
     assert sorted(rows) == sorted(VARIABLES)
 
 
-def test_every_setting_of_the_project_anywhere_in_the_docs_exists() -> None:
-    for page in PAGES:
+def test_every_setting_that_docs_and_workflows_name_exists() -> None:
+    for page in [*PAGES, *(ROOT / ".github" / "workflows").glob("*.yml"), ROOT / "Makefile", ROOT / ".ci" / "run"]:
         names = set(re.findall(r"\bCAPTIONER_[A-Z0-9_]+\b", page.read_text(encoding="utf-8")))
         assert names <= {*VARIABLES, "CAPTIONER_TEST_SHARED"}, page.name
 
