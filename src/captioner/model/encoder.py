@@ -16,7 +16,7 @@ from captioner.model.identity import check_names, weights_digest
 from captioner.records import FeaturesMeta
 
 
-class Encoder(tf.Module):  # type: ignore[misc]
+class Encoder(tf.Module):
     """A frozen network and what its features mean. A tf.Module, so that an artifact can hold it."""
 
     def __init__(self, network: Any, name: str, layout: str, digest: str) -> None:

@@ -49,7 +49,7 @@ def describe(name: str, layout: str, weights: Path | None, cache: Path) -> Featu
 def weights_digest(network: Any) -> str:
     """SHA-256, hex, over the name-free weights of a keras.Model: shapes and numbers, in their order."""
     digest = hashlib.sha256()
-    for array in network.get_weights():
+    for array in (weight.value.numpy() for weight in network.weights):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -6,6 +6,7 @@ Names are checked without importing Keras. Knows nothing of feature stores or ca
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +102,11 @@ def build(name: str, weights: Path | None) -> keras.Model:
     construct: Callable[..., keras.Model] = getattr(keras.applications, application.constructor)
     size = (application.image_size, application.image_size, 3)
     try:
-        source = "imagenet" if weights is None else str(weights)
-        network = construct(include_top=False, weights=source, input_shape=size)
+        with warnings.catch_warnings():
+            # Keras only warns when a file leaves a layer as it was initialised: features of noise.
+            warnings.filterwarnings("error", message="Skipping")
+            source = "imagenet" if weights is None else str(weights)
+            network = construct(include_top=False, weights=source, input_shape=size)
     except Exception as error:  # Keras raises plain Exception for a failed download
         raise _explain(error, name, weights) from error
     images = keras.Input(size, name="images")
@@ -132,7 +136,8 @@ def _preprocess(application: Application, network: keras.Model, images: Any, wei
 
         # Keras divides by sqrt(deviation) a second time, behind its Normalization layer, but only for weights that it
         # downloaded itself (keras/src/applications/efficientnet.py); the same, expressed before that layer.
-        mean = [255 * float(m) for m in network.get_layer("normalization").mean.numpy().reshape(-1)]
+        normalise = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
+        mean = [255 * float(m) for m in keras.ops.convert_to_numpy(normalise.mean).reshape(-1)]
         scale = [deviation**-0.5 for deviation in (0.229, 0.224, 0.225)]
         x = keras.layers.Rescaling(scale, offset=[m * (1 - s) for m, s in zip(mean, scale, strict=True)])(x)
     return x
