@@ -98,7 +98,7 @@ def repro(
             if "progress" in message:
                 progress(message["progress"])
             elif "error" in message:
-                fault = _error(message["error"])
+                fault = stage_error(message["error"])
             elif line.strip() and not line.startswith(HINTS):
                 told.append(line.strip())
                 say(line.rstrip())
@@ -136,7 +136,7 @@ def _parse(line: str) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-def _error(fault: dict[str, Any]) -> CaptionerError:
+def stage_error(fault: dict[str, Any]) -> CaptionerError:
     """The error that the stage raised in its own process, by its name."""
     kind = getattr(errors, str(fault.get("type")), CaptionerError)
     if not (isinstance(kind, type) and issubclass(kind, CaptionerError)):

@@ -6,9 +6,10 @@ their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from captioner.errors import BadData, BadEnvironment, BadParams, WorkspaceBusy
 
@@ -67,7 +68,7 @@ def read_graph(root: Path) -> Graph:
 def is_stale(root: Path, stage: str) -> bool:
     """Is `stage` stale as the workspace is now? (Asked again when something upstream has run.)"""
     with _Dvc(root) as dvc:
-        return stage in dvc.stale([stage])
+        return stage in dvc.stale(stage)
 
 
 class _Dvc:
@@ -100,18 +101,21 @@ class _Dvc:
         import networkx
 
         graph = self.repo.index.graph  # edges lead from a stage to what it needs
-        order = networkx.lexicographical_topological_sort(graph.reverse(), key=lambda node: node.addressing)
-        position = {stage.addressing: place for place, stage in enumerate(self.repo.index.stages)}
-        found = [Stage(node.addressing, frozenset(_names(networkx.descendants(graph, node)))) for node in order]
-        # As in dvc.yaml where the graph allows it: fewer upstream first, then as written.
-        return tuple(sorted(found, key=lambda stage: (len(stage.upstream), position[stage.name])))
+        upstream = {node: frozenset(map(_name, networkx.descendants(graph, node))) for node in graph}
+        # What has less upstream comes first, so that nothing comes before what it needs; else as written in dvc.yaml.
+        order = sorted(self.repo.index.stages, key=lambda node: len(upstream[node]))
+        return tuple(Stage(_name(node), upstream[node]) for node in order)
 
-    def stale(self, targets: list[str] | None) -> frozenset[str]:
-        return frozenset(self.repo.status(targets=targets))
+    def stale(self, name: str | None) -> frozenset[str]:
+        # DVC takes and gives addresses relative to the current folder; names are the same everywhere.
+        names = {node.addressing: _name(node) for node in self.repo.index.stages}
+        address = next((address for address, known in names.items() if known == name), None)
+        return frozenset(names[address] for address in self.repo.status(targets=address))
 
 
-def _names(nodes: Iterable[object]) -> Iterable[str]:
-    return (str(getattr(node, "addressing", node)) for node in nodes)
+def _name(node: Any) -> str:
+    """``train@merge``; for what ``dvc add`` tracks, the .dvc file's place in the project."""
+    return str(getattr(node, "name", None) or node.relpath)
 
 
 def _sentence(error: BaseException) -> str:
