@@ -10,6 +10,7 @@ import pytest
 
 from captioner.paths import Paths
 from captioner.settings import VARIABLES, Settings
+from tests.local_aws import local_aws as local_aws
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -46,7 +46,7 @@ class SageMakerEndpoint:
         """Make the endpoint be `variants`; does nothing when it is that already. Returns what is live afterwards.
 
         Raises BadEnvironment when AWS refused or rolled back (the old variants then still answer), ServiceUnavailable
-        when it did not answer or took longer than `wait_s` seconds, BadData when an artifact is not what its digest says.
+        when it did not answer or took longer than `wait_s` seconds, BadData when an artifact is not what its digest is.
         """
         where = account(self._settings, self._paths)
         with in_our_words(where, f"change the endpoint {name}"):

@@ -7,6 +7,7 @@ streamed both ways. Why SeaweedFS: docs/decisions/0004.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+from xml.sax.saxutils import escape
 
 from captioner.emulator.children import HOST, Child, Children, free_port, tail
 from captioner.errors import BadEnvironment
@@ -159,8 +161,33 @@ class Objects:
         finally:
             connection.close()
 
+    def _list_buckets(self, start_response: StartResponse) -> list[bytes]:
+        # SeaweedFS lists a caller's own buckets, and without credentials nobody owns any: ask its filer instead.
+        connection = http.client.HTTPConnection(HOST, self._ports[2], timeout=30)
+        try:
+            connection.request("GET", "/buckets/?limit=10000", headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            entries = json.loads(answer.read()).get("Entries") or [] if answer.status == 200 else []
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return _unavailable(start_response, str(error))
+        finally:
+            connection.close()
+        buckets = "".join(
+            f"<Bucket><Name>{name}</Name><CreationDate>{one['Crtime'][:19]}Z</CreationDate></Bucket>"
+            for one in entries
+            if not (name := one["FullPath"].rsplit("/", 1)[1]).startswith(".")
+        )
+        owner = "<Owner><ID>local</ID><DisplayName>local</DisplayName></Owner>"
+        return _xml(
+            start_response,
+            "200 OK",
+            f"<ListAllMyBucketsResult>{owner}<Buckets>{buckets}</Buckets></ListAllMyBucketsResult>",
+        )
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Pass one S3 request on."""
+        if environ["REQUEST_METHOD"] == "GET" and environ.get("PATH_INFO", "/") == "/":
+            return self._list_buckets(start_response)
         connection = http.client.HTTPConnection(HOST, self.port, timeout=300)
         try:
             connection.putrequest(
@@ -232,7 +259,11 @@ def _blocks(environ: WSGIEnvironment) -> Iterator[bytes]:
 
 
 def _unavailable(start_response: StartResponse, reason: str) -> list[bytes]:
-    message = f"The local S3 does not answer: {reason}"
-    body = f"<Error><Code>ServiceUnavailable</Code><Message>{message}</Message></Error>".encode()
-    start_response("503 Service Unavailable", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-    return [body]
+    message = f"<Message>{escape(f'The local S3 does not answer: {reason}')}</Message>"
+    return _xml(start_response, "503 Service Unavailable", f"<Error><Code>ServiceUnavailable</Code>{message}</Error>")
+
+
+def _xml(start_response: StartResponse, status: str, body: str) -> list[bytes]:
+    data = f'<?xml version="1.0" encoding="UTF-8"?>{body}'.encode()
+    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(data)))])
+    return [data]

@@ -1,0 +1,65 @@
+"""A program that keeps the container contract and nothing else, for tests of the local SageMaker's states.
+
+Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits until
+that file exists. The body of an invocation chooses the answer: ``status 400 text``, ``hang``, ``big``; else JSON about the
+request and the model's identity.
+"""
+
+import json
+import os
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class Container(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        waiting = os.environ.get("START_FILE")
+        ready = os.environ.get("START") != "never" and (not waiting or Path(waiting).exists())
+        self.reply(200 if ready else 503, b"")
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body.startswith(b"status "):
+            _, status, text = body.decode().split(" ", 2)
+            return self.reply(int(status), text.encode())
+        if body == b"big":
+            return self.reply(200, b"x" * 6_291_457)
+        if body == b"hang":
+            time.sleep(1)
+        answer = {
+            "caption": "a tiny answer",
+            "bytes": len(body),
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "files": sorted(str(p.relative_to(MODEL)) for p in MODEL.rglob("*") if p.is_file()),
+            "pid": os.getpid(),
+            "model": {
+                "version": os.environ.get("CAPTIONER_MODEL_VERSION"),
+                "digest": os.environ.get("CAPTIONER_MODEL_DIGEST"),
+            },
+        }
+        self.reply(200, json.dumps(answer).encode(), {"X-Amzn-SageMaker-Custom-Attributes": "from the container"})
+
+    def reply(self, status, body, headers=None):
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def option(name):
+    return sys.argv[sys.argv.index(name) + 1]
+
+
+MODEL = Path(option("--model-dir"))
+if os.environ.get("START") == "crash":
+    sys.exit("the tiny container crashes on purpose")
+ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Container).serve_forever()
