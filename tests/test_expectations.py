@@ -128,6 +128,10 @@ def test_no_page_fetches_anything_or_runs_a_script(site: Path) -> None:
         assert Fetched(text).found == []
         assert "http://" not in text
         assert "https://" not in text
+        # A caption can be any HTML; this forbids the browser to run or fetch what is in it.
+        assert re.search(
+            r"<head>(<meta charset=.utf-8.>)?<meta http-equiv=.Content-Security-Policy. content=.default-src", text
+        )
 
 
 def test_the_site_is_replaced_whole(site: Path) -> None:

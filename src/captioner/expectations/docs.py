@@ -40,6 +40,11 @@ _FOREIGN = re.compile(
     r"|<img\b[^>]*https?://[^>]*>|url\(['\"]?https?://[^)]*\)",
     re.DOTALL,
 )
+_POLICY = (
+    # Great Expectations puts values into its pages as they are: a caption may hold any HTML.
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'\">"
+)
 _STYLE = """
 :root { --line: #d5d9dd; --quiet: #5c6670; --band: #f3f5f7; --good: #1a7f37; --bad: #b3261e; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2126; margin: 0; }
@@ -74,7 +79,8 @@ def make_offline(site: Path, checked: Sequence[Checked]) -> None:
     """Rewrite every page under `site`, and write ``index.html``. Raises OSError."""
     for page in sorted(site.rglob("*.html")):
         text = _FOREIGN.sub("", page.read_text(encoding="utf-8"))
-        page.write_text(text.replace("</head>", f"<style>{_STYLE}</style></head>", 1), encoding="utf-8")
+        text = text.replace("<head>", f"<head>{_POLICY}", 1).replace("</head>", f"<style>{_STYLE}</style></head>", 1)
+        page.write_text(text, encoding="utf-8")
     shutil.rmtree(site / "static", ignore_errors=True)
     (site / "index.html").write_text(_index(site, checked), encoding="utf-8")
 
@@ -87,7 +93,8 @@ def _index(site: Path, checked: Sequence[Checked]) -> str:
         body.append(f"<h2>{escape(title)}</h2>")
         body += [_table(site, suite) for suite in checked if suite.stage == stage]
     return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title>'
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f"{_POLICY}<title>Data Docs</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<style>{_STYLE}</style></head><body><div class="container-fluid">{"".join(body)}</div></body></html>\n'
     )
