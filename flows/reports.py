@@ -11,10 +11,9 @@ from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
-from captioner.errors import CaptionerError
-from captioner.paths import Paths
+from captioner.bootstrap import App, open_app
+from captioner.errors import BadData, CaptionerError
 from captioner.records import read_json
-from captioner.settings import Settings
 from flows.graph import Stage
 
 SECONDS_BETWEEN_UPDATES = 2.0  # each update is a call to the server
@@ -64,25 +63,33 @@ class Bar:
 
 def publish(stage: Stage, root: Path) -> None:
     """The stage's report as a markdown artifact; a stage without a report has none."""
-    paths = Paths.of(root, Settings.from_env(root))
+    app = open_app(root)
     try:
-        report = read_json(paths.report(stage.verb, stage.candidate))
-    except CaptionerError:
+        report = read_json(app.paths.report(stage.verb, stage.candidate))
+    except BadData:
         return
-    create_markdown_artifact(markdown(stage.name, report, links(stage, report, paths)), key=stage.key)
+    create_markdown_artifact(markdown(stage.name, report, links(stage, report, app)), key=stage.key)
 
 
-def publish_release(name: str, report: dict[str, Any]) -> None:
-    """The report of register or deploy."""
-    create_markdown_artifact(markdown(name, report, []), key=name)
+def publish_release(verb: str, root: Path) -> None:
+    """What register or deploy wrote of itself, also when the gate said no."""
+    report = read_json(open_app(root).paths.home / "reports" / f"{verb}.json")
+    create_markdown_artifact(report["markdown"], key=verb)
 
 
-def links(stage: Stage, report: dict[str, Any], paths: Paths) -> list[str]:
-    """Where to look further: the Data Docs, the MLflow run."""
+def links(stage: Stage, report: dict[str, Any], app: App) -> list[str]:
+    """Where to look further: the Data Docs, the MLflow run of these weights."""
     found = []
-    docs = paths.data_docs / "index.html"
+    docs = app.paths.data_docs / "index.html"
     if stage.verb == "validate" and docs.exists():
         found.append(f"[Data Docs]({docs.as_uri()})")
+    if "weights_digest" in report:
+        try:
+            run = app.tracker().find("captioner.weights_digest", report["weights_digest"])
+        except CaptionerError:
+            run = None  # a report without a link is still a report
+        if run is not None and run.url:
+            found.append(f"[MLflow run]({run.url})")
     return found
 
 

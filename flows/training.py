@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
 from captioner import bootstrap, stack
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, GateFailed
 from captioner.workspace import workspace_lock
 from flows.dvc_stage import BACKOFF_S, RETRIES, dvc_stage, may_pass
 from flows.graph import is_stale, read_graph
@@ -79,10 +79,13 @@ def training(stages: list[str] | None = None, force: bool = False, release: bool
 )
 def release_step(verb: str) -> dict[str, Any]:
     """`register` or `deploy`, by the function that the CLI verb calls. A gate that says no fails the task."""
-    report = bootstrap.run_stage(verb)
-    fields = dataclasses.asdict(report) if dataclasses.is_dataclass(report) and not isinstance(report, type) else {}
-    publish_release(verb, fields)
-    return fields
+    try:
+        report = bootstrap.run_stage(verb)
+    except GateFailed:
+        publish_release(verb, Path.cwd())
+        raise
+    publish_release(verb, Path.cwd())
+    return dataclasses.asdict(report)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
