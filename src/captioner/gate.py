@@ -151,7 +151,7 @@ def _same_test_set(challenger: Evidence, champion: Evidence) -> Check:
         "test set",
         False,
         f"It was judged on the test set {challenger.test_set[:12]} and {champion.called}, the champion, {other}, so "
-        "they cannot be compared: evaluate both on one test set, or make it champion by hand (set the alias in MLflow).",
+        "they cannot be compared: evaluate both on one test set, or make it champion by hand (its alias in MLflow).",
     )
 
 

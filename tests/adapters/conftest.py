@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from captioner.adapters.mlflow_store import SERVER_ENVIRONMENT, answers, prepare, server_command
+from captioner.adapters.mlflow_store import answers, prepare
 from captioner.digests import pack_folder
 from captioner.paths import Paths
+from captioner.settings import Settings
+from captioner.stack.services import base_environment, wanted
 
 
 @pytest.fixture(scope="session")
@@ -80,16 +81,15 @@ class Server:
 
 @pytest.fixture(scope="session")
 def mlflow_server(mlflow_paths: Paths) -> Iterator[Server]:
-    """A real server over the same store, named in services.json as `captioner up` would."""
+    """A real server over the same store, started as `captioner up` starts it."""
     port = free_port()
     log = mlflow_paths.home / "mlflow.log"
+    settings = Settings.from_env(mlflow_paths.root, {})
+    service = next(one for one in wanted(settings, mlflow_paths) if one.name == "mlflow")
+    environment = {**base_environment(mlflow_paths), **service.env(port, {})}
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *server_command(mlflow_paths, port)],
-            stdout=out,
-            stderr=out,
-            env={**os.environ, **SERVER_ENVIRONMENT},
-            start_new_session=True,
+            service.command(port), stdout=out, stderr=out, env=environment, start_new_session=True
         )
     try:
         yield Server(wait_for(f"http://127.0.0.1:{port}", process, log), mlflow_paths)
@@ -108,9 +108,11 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: flo
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Stop a server with its workers: they share its session."""
-    os.killpg(process.pid, signal.SIGTERM)
     try:
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
+    except ProcessLookupError:
+        return  # it ended by itself, and the test says why
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

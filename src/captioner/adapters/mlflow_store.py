@@ -42,8 +42,6 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# A standing server without its job runners: 2 processes instead of 10, half a gigabyte instead of 1.2.
-SERVER_ENVIRONMENT = {**QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 PROBE_S = 3.0
 
 
@@ -67,22 +65,13 @@ def artifact_folder(paths: Paths) -> Path:
     return paths.mlflow.absolute() / "artifacts"
 
 
-def server_command(paths: Paths, port: int, host: str = "127.0.0.1") -> list[str]:
-    """Arguments of ``python -m mlflow`` that start the local server; its environment is SERVER_ENVIRONMENT.
-
-    Call `prepare` first: otherwise the server migrates an empty file step by step, which takes up to a minute.
-    """
-    store = ["--backend-store-uri", database_uri(paths), "--artifacts-destination", str(artifact_folder(paths))]
-    return ["server", *store, "--serve-artifacts", "--host", host, "--port", str(port), "--workers", "1"]
-
-
 def local_server(paths: Paths) -> str | None:
     """The URL that services.json has for MLflow, or None."""
     try:
         url = json.loads(paths.services.read_text(encoding="utf-8"))["mlflow"]["url"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return str(url).rstrip("/") or None
+    return url.rstrip("/") or None if isinstance(url, str) else None
 
 
 def answers(url: str, strict: bool = True) -> bool:
