@@ -57,9 +57,9 @@ class Account:
                 return boto3.client(service, config=Config(retries=retries, read_timeout=75))
             except botocore.exceptions.BotoCoreError as error:
                 raise BadParams(f"CAPTIONER_AWS=real, but AWS is not configured: {error}.") from None
-        session = botocore.session.Session()
-        for name, value in (("profile", None), ("config_file", os.devnull), ("credentials_file", os.devnull)):
-            session.set_config_variable(name, value)
+        # (variable in a config file, in the environment, default, conversion): no profile, no files of the user's.
+        nothing = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
+        session = botocore.session.Session(session_vars={name: (None, None, to, None) for name, to in nothing.items()})
         return boto3.session.Session(botocore_session=session).client(
             service,
             endpoint_url=self.url,

@@ -27,15 +27,15 @@ MAX_IMAGE = 6_291_456  # bytes of an InvokeEndpoint body
 
 
 class SageMakerEndpoint:
-    """Endpoints of the account that the settings name."""
+    """Endpoints of the account that the settings name, or of `where`."""
 
-    def __init__(self, settings: Settings, paths: Paths) -> None:
-        self._settings, self._paths = settings, paths
+    def __init__(self, settings: Settings, paths: Paths, where: Account | None = None) -> None:
+        self._settings, self._paths, self._given = settings, paths, where
         self._clients: dict[tuple[str | None, str], Any] = {}
 
     def state(self, name: str) -> EndpointState | None:
         """The endpoint as it is live, None when there is none. Raises ServiceUnavailable, BadEnvironment."""
-        where = account(self._settings, self._paths)
+        where = self._where()
         with in_our_words(where, f"describe the endpoint {name}"):
             found = self._describe(where, name)
             return None if found is None else self._state(where, found)
@@ -48,7 +48,7 @@ class SageMakerEndpoint:
         Raises BadEnvironment when AWS refused or rolled back (the old variants then still answer), ServiceUnavailable
         when it did not answer or took longer than `wait_s` seconds, BadData when an artifact is not what its digest is.
         """
-        where = account(self._settings, self._paths)
+        where = self._where()
         with in_our_words(where, f"change the endpoint {name}"):
             urls = {one.digest: upload(where, one.artifact, one.digest) for one in variants}
             wanted = plan(name, variants, urls, where, instance_type, instances)
@@ -92,7 +92,7 @@ class SageMakerEndpoint:
         ServiceUnavailable, BadEnvironment."""
         import botocore.exceptions
 
-        where = account(self._settings, self._paths)
+        where = self._where()
         if len(image) > MAX_IMAGE:
             raise BadInput(f"The image has {len(image)} bytes; an endpoint takes {MAX_IMAGE} at most.")
         target = {"TargetVariant": variant} if variant else {}
@@ -232,6 +232,10 @@ class SageMakerEndpoint:
         for model in [one["ModelName"] for page in models for one in page["Models"]]:
             if used and model not in used and is_model_of(name, model):
                 _ignore_missing(client.delete_model, ModelName=model)
+
+    def _where(self) -> Account:
+        # Asked for each time: the local AWS may have come back on another port.
+        return self._given or account(self._settings, self._paths)
 
     def _client(self, where: Account, service: str) -> Any:
         key = (where.url, service)
