@@ -87,10 +87,10 @@ def select(manifest: Sequence[ImageRecord], feature_ids: Sequence[str], split: s
     )
 
 
-def reported(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
-    """All scores, BLEU as nltk itself computes it."""
+def as_nltk_says(scores: Scores, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
+    """`scores` with BLEU from nltk itself, for the figures that are quoted."""
     one, two, three, four = nltk_bleu(hypotheses, references)
-    return replace(score(hypotheses, references), bleu_1=one, bleu_2=two, bleu_3=three, bleu_4=four)
+    return replace(scores, bleu_1=one, bleu_2=two, bleu_3=three, bleu_4=four)
 
 
 def nearest_training(features: Features, test: EvaluationSet) -> list[int]:
@@ -107,7 +107,7 @@ def human_scores(references: Sequence[Sequence[str]]) -> Scores | None:
     chosen = [number % len(of_image) for number, of_image in enumerate(several)]
     said = [of_image[which] for of_image, which in zip(several, chosen, strict=True)]
     others = [[*of_image[:which], *of_image[which + 1 :]] for of_image, which in zip(several, chosen, strict=True)]
-    return reported(said, others)
+    return score(said, others)
 
 
 def share_copied(hypotheses: Sequence[str], training: Sequence[ImageRecord]) -> float:

@@ -9,39 +9,49 @@ two together, and evaluation reports what nltk itself says.
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from captioner.metrics.corpus import ORDERS, NGram, Tokens, count_ngrams, tokenize_hypotheses, tokenize_references
+from captioner.errors import BadData
+from captioner.metrics.corpus import ORDERS, Counted, NGram, References, count_hypotheses, count_references
+from captioner.text import tokenize
 
 Floats = npt.NDArray[np.float64]
 Bleu = tuple[float, float, float, float]
 
-WIDTH = 2 * ORDERS + 2
+
+class BleuScorer:
+    """References of a set of images, prepared once: how often each n-gram may count, and their lengths."""
+
+    def __init__(self, references: References) -> None:
+        self._most = [_most(of_image) for of_image in references]
+        self._lengths = [[len(one.tokens) for one in of_image] for of_image in references]
+
+    def statistics(self, hypotheses: Sequence[Counted]) -> Floats:
+        """[images, 10]: matches of 1- to 4-grams, totals of 1- to 4-grams, hypothesis and closest reference lengths."""
+        return np.array([_row(*image) for image in zip(hypotheses, self._most, self._lengths, strict=True)], np.float64)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
     """BLEU-1 to BLEU-4 of the corpus, x100. Raises BadData when hypotheses and references do not fit."""
-    sums = bleu_statistics(hypotheses, references).sum(axis=0)
-    one, two, three, four = (float(bleu_from_statistics(sums, order)) for order in range(1, ORDERS + 1))
-    return one, two, three, four
+    return bleu_of_all_orders(bleu_statistics(hypotheses, references).sum(axis=0))
 
 
 def bleu_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
-    """[images, 10]: matches of 1- to 4-grams, totals of 1- to 4-grams, hypothesis length, closest reference length.
+    """The statistics of each image, [images, 10]: see `BleuScorer.statistics`.
 
     Raises BadData when hypotheses and references do not fit.
     """
-    tokens = tokenize_references(references)
-    return statistics_of(tokenize_hypotheses(hypotheses, len(tokens)), tokens)
+    counted = count_references(references)
+    return BleuScorer(counted).statistics(count_hypotheses(hypotheses, len(counted)))
 
 
-def statistics_of(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> Floats:
-    """The same, from tokens."""
-    return np.array([_row(hypothesis, refs) for hypothesis, refs in zip(hypotheses, references, strict=True)])
+def bleu_of_all_orders(sums: Floats) -> Bleu:
+    """BLEU-1 to BLEU-4, x100, of summed statistics [10]."""
+    one, two, three, four = (float(bleu_from_statistics(sums, order)) for order in range(1, ORDERS + 1))
+    return one, two, three, four
 
 
 def bleu_from_statistics(sums: npt.ArrayLike, order: int = ORDERS) -> Floats:
@@ -63,8 +73,12 @@ def nltk_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) ->
     """
     from nltk.translate.bleu_score import corpus_bleu
 
-    tokens = tokenize_references(references)
-    said = tokenize_hypotheses(hypotheses, len(tokens))
+    if len(hypotheses) != len(references):
+        raise BadData(
+            f"{len(hypotheses)} captions cannot be scored against the references of {len(references)} images."
+        )
+    said = [tokenize(caption) for caption in hypotheses]
+    tokens = [[tokenize(caption) for caption in of_image] for of_image in references]
     weights = [(1.0,), (1 / 2, 1 / 2), (1 / 3, 1 / 3, 1 / 3), (1 / 4, 1 / 4, 1 / 4, 1 / 4)]
     with warnings.catch_warnings():
         # "The hypothesis contains 0 counts of 4-gram overlaps": the zero says so as well.
@@ -73,16 +87,21 @@ def nltk_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) ->
     return one, two, three, four
 
 
-def _row(hypothesis: Tokens, references: Sequence[Tokens]) -> list[float]:
+def _most(references: Sequence[Counted]) -> dict[NGram, int]:
     most: dict[NGram, int] = {}
     for reference in references:
-        for gram, count in count_ngrams(reference).items():
-            most[gram] = max(most.get(gram, 0), count)
-    matches: Counter[int] = Counter()
-    for gram, count in count_ngrams(hypothesis).items():
-        matches[len(gram)] += min(count, most.get(gram, 0))
-    length = len(hypothesis)
+        for gram, count in reference.grams.items():
+            if count > most.get(gram, 0):
+                most[gram] = count
+    return most
+
+
+def _row(hypothesis: Counted, most: dict[NGram, int], lengths: Sequence[int]) -> list[float]:
+    matches = [0] * ORDERS
+    for gram, count in hypothesis.grams.items():
+        matches[len(gram) - 1] += min(count, most.get(gram, 0))
+    length = len(hypothesis.tokens)
     # nltk counts at least one n-gram of each order in a caption that is too short to hold any.
     totals = [max(1, length - order + 1) for order in range(1, ORDERS + 1)]
-    closest = min((abs(len(reference) - length), len(reference)) for reference in references)[1]
-    return [*(matches[order] for order in range(1, ORDERS + 1)), *totals, length, closest]
+    closest = min((abs(other - length), other) for other in lengths)[1]
+    return [*matches, *totals, length, closest]

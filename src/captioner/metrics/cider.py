@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from captioner.errors import BadData
-from captioner.metrics.corpus import ORDERS, NGram, Tokens, count_ngrams, tokenize_hypotheses, tokenize_references
+from captioner.metrics.corpus import (
+    ORDERS,
+    Counted,
+    NGram,
+    References,
+    Tokens,
+    count,
+    count_hypotheses,
+    count_references,
+)
+
+Floats = npt.NDArray[np.float64]
 
 SIGMA = 6.0
 SCALE = 1000.0
@@ -37,11 +48,11 @@ class CiderScorer:
 
     def __init__(self, references: Sequence[Sequence[str]]) -> None:
         """Raises BadData for no images, and for an image without a reference."""
-        self._prepare(tokenize_references(references))
+        self._prepare(count_references(references))
 
     @classmethod
-    def of_tokens(cls, references: Sequence[Sequence[Tokens]]) -> CiderScorer:
-        """The same from references that are tokenised already."""
+    def of_counted(cls, references: References) -> CiderScorer:
+        """The same from references that are counted already."""
         scorer = cls.__new__(cls)
         scorer._prepare(references)
         return scorer
@@ -49,41 +60,44 @@ class CiderScorer:
     def __len__(self) -> int:
         return len(self._references)
 
-    def each(self, hypotheses: Sequence[str]) -> npt.NDArray[np.float64]:
+    def each(self, hypotheses: Sequence[str]) -> Floats:
         """CIDEr x100 of one caption per image; their mean is the corpus's. Raises BadData on another number."""
-        return self.of(tokenize_hypotheses(hypotheses, len(self)), range(len(self)))
+        return self.each_counted(count_hypotheses(hypotheses, len(self)))
 
-    def of(self, captions: Sequence[Tokens], images: Sequence[int]) -> npt.NDArray[np.float64]:
-        """CIDEr x100 of tokenised `captions`, each against the references of the image with the number beside it."""
+    def each_counted(self, hypotheses: Sequence[Counted]) -> Floats:
+        """The same from captions that are counted already."""
+        return np.array([self._score(said, image) for image, said in enumerate(hypotheses)], np.float64)
+
+    def of(self, captions: Sequence[Tokens], images: Sequence[int]) -> Floats:
+        """CIDEr x100 of tokenised `captions`, each against the references of the image with the number beside it.
+
+        Any number of captions of an image, in any order. Raises BadData when the two differ in length.
+        """
         if len(captions) != len(images):
             raise BadData(f"{len(captions)} captions cannot be scored for {len(images)} images.")
-        return np.array(
-            [self._score(tokens, image) for tokens, image in zip(captions, images, strict=True)], np.float64
-        )
+        scores = [self._score(count(tokens), image) for tokens, image in zip(captions, images, strict=True)]
+        return np.array(scores, np.float64)
 
-    def _prepare(self, references: Sequence[Sequence[Tokens]]) -> None:
-        counts = [[count_ngrams(tokens) for tokens in of_image] for of_image in references]
+    def _prepare(self, references: References) -> None:
         documents: Counter[NGram] = Counter()
-        for of_image in counts:
-            documents.update(set().union(*of_image))
+        for of_image in references:
+            documents.update({gram for reference in of_image for gram in reference.grams})
         self._idf_of_unseen = math.log(len(references))
-        self._idf = {gram: self._idf_of_unseen - math.log(count) for gram, count in documents.items()}
-        self._references = [[self._weigh(one) for one in of_image] for of_image in counts]
+        self._idf = {gram: self._idf_of_unseen - math.log(number) for gram, number in documents.items()}
+        self._references = [[self._weigh(reference) for reference in of_image] for of_image in references]
 
-    def _weigh(self, counts: Counter[NGram]) -> _Vector:
+    def _weigh(self, caption: Counted) -> _Vector:
         weights: dict[NGram, float] = {}
         squares = [0.0] * ORDERS
-        bigrams = 0
-        for gram, count in counts.items():
-            weight = count * self._idf.get(gram, self._idf_of_unseen)
+        idf, unseen = self._idf, self._idf_of_unseen
+        for gram, number in caption.grams.items():
+            weight = number * idf.get(gram, unseen)
             weights[gram] = weight
             squares[len(gram) - 1] += weight * weight
-            if len(gram) == 2:
-                bigrams += count
-        return _Vector(weights, tuple(map(math.sqrt, squares)), bigrams)
+        return _Vector(weights, tuple(map(math.sqrt, squares)), max(0, len(caption.tokens) - 1))
 
-    def _score(self, tokens: Tokens, image: int) -> float:
-        said = self._weigh(count_ngrams(tokens))
+    def _score(self, caption: Counted, image: int) -> float:
+        said = self._weigh(caption)
         references = self._references[image]
         return SCALE * sum(_similarity(said, meant) for meant in references) / len(references)
 
@@ -96,18 +110,14 @@ def cider_each(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -
 def _similarity(said: _Vector, meant: _Vector) -> float:
     """The mean over the orders of the clipped cosine, times the penalty for another length."""
     overlap = [0.0] * ORDERS
-    for gram, weight, target in _shared(said.weights, meant.weights):
-        overlap[len(gram) - 1] += min(weight, target) * target
+    # In the caption's order: a set's would differ from process to process, and sums with it in their last bit.
+    for gram, weight in said.weights.items():
+        target = meant.weights.get(gram)
+        if target is not None:
+            overlap[len(gram) - 1] += min(weight, target) * target
     cosines = (
         value / (one * other) if one and other else value
         for value, one, other in zip(overlap, said.norms, meant.norms, strict=True)
     )
     gap = said.bigrams - meant.bigrams
     return math.exp(-(gap * gap) / (2 * SIGMA * SIGMA)) * sum(cosines) / ORDERS
-
-
-def _shared(said: dict[NGram, float], meant: dict[NGram, float]) -> Iterable[tuple[NGram, float, float]]:
-    for gram, weight in said.items():
-        target = meant.get(gram)
-        if target is not None:
-            yield gram, weight, target

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from captioner.metrics.bleu import bleu_from_statistics, statistics_of
+from captioner.metrics.bleu import BleuScorer, bleu_of_all_orders
 from captioner.metrics.cider import CiderScorer
-from captioner.metrics.corpus import ORDERS, tokenize_hypotheses, tokenize_references
+from captioner.metrics.corpus import Counted, count_hypotheses, count_references
 from captioner.metrics.rouge import rouge_l
 
 
@@ -32,36 +32,43 @@ class Scores:
 
 
 class Scorer:
-    """References of a set of images, prepared once, for scoring each epoch's captions."""
+    """References of a set of images, prepared once, for scoring each epoch's captions or several models'."""
 
     def __init__(self, references: Sequence[Sequence[str]]) -> None:
         """Raises BadData for no images, and for an image without a reference."""
-        self._references = tokenize_references(references)
-        self._cider = CiderScorer.of_tokens(self._references)
+        self._references = count_references(references)
+        self._bleu = BleuScorer(self._references)
+        self._cider = CiderScorer.of_counted(self._references)
 
     def score(self, hypotheses: Sequence[str]) -> Scores:
         """Scores of one caption per image, in the order of the references. Raises BadData on another number."""
-        said = tokenize_hypotheses(hypotheses, len(self._references))
-        sums = statistics_of(said, self._references).sum(axis=0)
-        one, two, three, four = (float(bleu_from_statistics(sums, order)) for order in range(1, ORDERS + 1))
-        rouge = [rouge_l(tokens, references) for tokens, references in zip(said, self._references, strict=True)]
+        said = count_hypotheses(hypotheses, len(self._references))
+        sums = self._bleu.statistics(said).sum(axis=0)
+        one, two, three, four = bleu_of_all_orders(sums)
         return Scores(
             images=len(said),
             bleu_1=one,
             bleu_2=two,
             bleu_3=three,
             bleu_4=four,
-            cider=float(self._cider.of(said, range(len(said))).mean()),
-            rouge_l=float(np.mean(rouge)),
+            cider=float(self._cider.each_counted(said).mean()),
+            rouge_l=float(np.mean([self._rouge(caption, image) for image, caption in enumerate(said)])),
             brevity=float(sums[-2] / sums[-1]) if sums[-1] else 0.0,
-            mean_words=float(np.mean([len(tokens) for tokens in said])),
-            distinct=len({" ".join(tokens) for tokens in said}) / len(said),
-            empty=sum(not tokens for tokens in said),
+            mean_words=float(np.mean([len(caption.tokens) for caption in said])),
+            distinct=len({tuple(caption.tokens) for caption in said}) / len(said),
+            empty=sum(not caption.tokens for caption in said),
         )
 
     def cider_each(self, hypotheses: Sequence[str]) -> npt.NDArray[np.float64]:
         """CIDEr x100 of each image, [images]. Raises BadData on another number of captions than images."""
         return self._cider.each(hypotheses)
+
+    def bleu_statistics(self, hypotheses: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The statistics of each image, [images, 10]: see `bleu.BleuScorer`. Raises BadData on another number."""
+        return self._bleu.statistics(count_hypotheses(hypotheses, len(self._references)))
+
+    def _rouge(self, caption: Counted, image: int) -> float:
+        return rouge_l(caption.tokens, [reference.tokens for reference in self._references[image]])
 
 
 def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:

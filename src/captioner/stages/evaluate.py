@@ -17,16 +17,16 @@ from captioner.errors import BadData
 from captioner.evaluation import (
     EvaluateReport,
     EvaluationSet,
+    as_nltk_says,
     human_scores,
     nearest_training,
-    reported,
     select,
     share_copied,
 )
 from captioner.featurestore.packed import PackedFeatures
 from captioner.gallery import render
 from captioner.images import normalise
-from captioner.metrics import CiderScorer, bleu_statistics
+from captioner.metrics import Scorer
 from captioner.packs import PackReader
 from captioner.params import EvaluateParams
 from captioner.paths import Paths
@@ -105,7 +105,8 @@ def judge(
 ) -> EvaluateReport:
     """Score saved predictions; write the report, the plots and the gallery."""
     hypotheses = best_captions(predictions, test)
-    cider = CiderScorer(test.references).each(hypotheses)
+    scorer = Scorer(test.references)
+    cider = scorer.cider_each(hypotheses)
     neighbours = [test.training[i].captions[0] for i in nearest_training(features, test)]
     with PackReader(paths.raw) as packs:
         members = [slices_of(r.captions, r.tags, luminance_of(normalise(packs.read(r), r.id))) for r in test.records]
@@ -116,10 +117,10 @@ def judge(
             test_set=test.digest,
             images=len(test.records),
             without_references=test.without_references,
-            scores=reported(hypotheses, test.references),
+            scores=as_nltk_says(scorer.score(hypotheses), hypotheses, test.references),
             copied=share_copied(hypotheses, test.training),
-            slices=score_slices(members, cider, bleu_statistics(hypotheses, test.references)),
-            baseline=reported(neighbours, test.references),
+            slices=score_slices(members, cider, scorer.bleu_statistics(hypotheses)),
+            baseline=scorer.score(neighbours),
             human=human_scores(test.references),
         )
         pictures = {record.id: record for record in test.records}
