@@ -1,0 +1,154 @@
+"""The served deployments: *Run* with a typed form, schedules that create runs that finish, across restarts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from captioner import stack
+from tests.flows.projects import ROOT
+
+PATIENCE_S = 90.0  # Prefect's scheduler looks every few seconds, the runner as well, then a process starts
+
+
+def wait_for(api: Any, done: Callable[[list[dict[str, Any]]], dict[str, Any] | None]) -> dict[str, Any]:
+    """The flow run that `done` picks from all runs, as soon as there is one."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        runs = api.ask("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC"})
+        if (found := done(runs)) is not None:
+            return found
+        assert time.monotonic() < deadline, [(run["name"], run["state_name"], run["state"]) for run in runs]
+        time.sleep(0.5)
+
+
+def finished(run_id: str) -> Callable[[list[dict[str, Any]]], dict[str, Any] | None]:
+    ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    return lambda runs: next((run for run in runs if run["id"] == run_id and run["state_type"] in ended), None)
+
+
+@pytest.fixture(autouse=True)
+def _this_checkouts_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project of these tests is not the checkout, so its flows are found like this."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def deployment(api: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = api.ask(f"/deployments/name/{name}/{name}")
+    return found
+
+
+def test_the_run_form_is_typed(api: Any) -> None:
+    form = deployment(api, "training")["parameter_openapi_schema"]["properties"]
+    assert form.keys() == {"stages", "force", "release"}
+    assert (form["force"]["type"], form["force"]["default"]) == ("boolean", False)
+    assert (form["release"]["type"], form["release"]["default"]) == ("boolean", True)
+    assert {"type": "array", "items": {"type": "string"}} in form["stages"]["anyOf"]
+    assert "only these DVC stages" in form["stages"]["description"]
+
+
+def test_run_in_the_ui_works_and_refuses_what_does_not_fit(api: Any) -> None:
+    path = f"/deployments/{deployment(api, 'training')['id']}/create_flow_run"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        api.ask(path, {"parameters": {"force": "perhaps"}})
+    assert refused.value.code in (409, 422)
+
+    run = api.ask(path, {"parameters": {"stages": ["one"], "force": True}})
+    ended = wait_for(api, finished(run["id"]))
+    assert ended["state_name"] == "Completed", ended["state"]
+    assert {name: task["state_name"] for name, task in api.tasks(run["id"]).items()} == {"one": "Completed"}
+
+
+def test_a_schedule_creates_a_run_that_finishes(api: Any) -> None:
+    training = deployment(api, "training")["id"]
+    # As the UI does it.
+    schedule = {"interval": 20, "anchor_date": datetime.now(UTC).isoformat(), "timezone": "UTC"}
+    body = [{"schedule": schedule, "active": True, "parameters": {"release": False}}]
+    made = api.ask(f"/deployments/{training}/schedules", body)
+    try:
+        ended = wait_for(
+            api,
+            lambda runs: next(
+                (run for run in runs if run["auto_scheduled"] and run["end_time"] and run["deployment_id"] == training),
+                None,
+            ),
+        )
+        assert ended["state_name"] == "Completed", ended["state"]
+        assert api.tasks(ended["id"]).keys() == {"one", "two@a", "two@b"}
+    finally:
+        api.ask(f"/deployments/{training}/schedules/{made[0]['id']}", method="DELETE")
+
+
+def test_reconcile_is_scheduled_from_the_start_and_finishes_before_anything_is_released(api: Any) -> None:
+    found = deployment(api, "reconcile")
+    assert [one["schedule"]["cron"] for one in found["schedules"]] == ["*/15 * * * *"]
+    run = api.ask(f"/deployments/{found['id']}/create_flow_run", {})
+    ended = wait_for(api, finished(run["id"]))
+    assert (ended["state_type"], ended["state_name"]) == ("COMPLETED", "Nothing to serve"), ended["state"]
+
+
+def test_schedules_outlive_a_restart_and_missed_runs_do_not(standing: Any, api: Any) -> None:
+    def schedule(*options: str) -> int:
+        return stack.schedule(standing.settings, standing.paths, *options)
+
+    def crons() -> list[str]:
+        return [one["schedule"]["cron"] for one in deployment(api, "training")["schedules"]]
+
+    assert schedule("0 3 * * 1", "Europe/Berlin") == 0
+    assert schedule("0 4 * * 1") == 0
+    assert crons() == ["0 4 * * 1"]
+    pid = stack.status(standing.settings, standing.paths)["deployments"]["pid"]
+    os.kill(pid, 9)
+    # What the scheduler made before, and whose time passes while nothing is served.
+    training = deployment(api, "training")["id"]
+    late = api.ask(
+        "/flow_runs/",
+        {
+            "flow_id": deployment(api, "training")["flow_id"],
+            "deployment_id": training,
+            "auto_scheduled": True,
+            "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2024-01-01T00:00:00Z"}},
+        },
+    )
+
+    told = stack.up(standing.settings, standing.paths)
+
+    assert told.started == ("deployments",)
+    assert crons() == ["0 4 * * 1"]
+    assert [one["schedule"]["cron"] for one in deployment(api, "reconcile")["schedules"]] == ["*/15 * * * *"]
+    assert wait_for(api, finished(late["id"]))["state_name"] == "Cancelled"
+    assert schedule("off") == 0
+    assert crons() == []
+
+
+@pytest.mark.parametrize(("cron", "timezone"), [("every day", "UTC"), ("0 3 * *", "UTC"), ("0 3 * * 1", "Mars/Base")])
+def test_a_bad_schedule_is_a_sentence(
+    standing: Any, capfd: pytest.CaptureFixture[str], cron: str, timezone: str
+) -> None:
+    assert stack.schedule(standing.settings, standing.paths, cron, timezone) == 2
+    said = capfd.readouterr().err
+    assert "is not a schedule" in said
+    assert "Traceback" not in said
+
+
+def test_prefect_yaml_deploys_the_same_flows_to_a_work_pool(standing: Any, api: Any) -> None:
+    env = {**os.environ, "PREFECT_API_URL": api.url, "PREFECT_HOME": str(standing.paths.prefect)}
+    api.ask("/work_pools/", {"name": "captioner", "type": "process"})
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    for name in ("training", "reconcile"):
+        pooled, served = api.ask(f"/deployments/name/{name}/pool"), deployment(api, name)
+        assert pooled["work_pool_name"] == "captioner"
+        assert pooled["entrypoint"] == served["entrypoint"].replace(str(ROOT) + "/", "").lstrip("./")
+        assert pooled["parameter_openapi_schema"] == served["parameter_openapi_schema"]
+        assert pooled["concurrency_options"] == served["concurrency_options"]
