@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from captioner.digests import sha256_file
-from captioner.errors import BadData
-from captioner.ports import ModelVersion
+from captioner.errors import BadData, BadInput, ServiceUnavailable
+from captioner.ports import Answer, EndpointState, ModelVersion, Variant, VariantSpec
 
 
 class FakeRun:
@@ -124,3 +124,44 @@ def _written(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
+
+
+class FakeEndpoint:
+    """`ports.Endpoint`: endpoints in memory that answer as the model they were given. `applied` counts real changes."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, EndpointState] = {}
+        self.applied: list[tuple[str, tuple[VariantSpec, ...], str, int]] = []
+        self.down = False
+
+    def state(self, name: str) -> EndpointState | None:
+        self._reach()
+        return self.states.get(name)
+
+    def apply(
+        self, name: str, variants: Sequence[VariantSpec], instance_type: str, instances: int, wait_s: int
+    ) -> EndpointState:
+        self._reach()
+        for one in variants:
+            if sha256_file(one.artifact) != one.digest:
+                raise BadData(f"{one.artifact} is not the model {one.digest[:12]}.")
+        live = tuple(Variant(one.name, one.weight, one.model_version, one.digest) for one in variants)
+        before = self.states.get(name)
+        if before is None or tuple(before.variants) != live:
+            self.applied.append((name, tuple(variants), instance_type, instances))
+            self.states[name] = EndpointState(name, "InService", f"{name}-config-{len(self.applied)}", live)
+        return self.states[name]
+
+    def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer:
+        self._reach()
+        if name not in self.states:
+            raise BadInput(f"There is no endpoint {name}.")
+        live = {one.name: one for one in self.states[name].variants}
+        chosen = live[variant] if variant else max(live.values(), key=lambda one: one.weight)
+        model = {"version": chosen.model_version, "digest": chosen.digest}
+        best = {"caption": f"{len(image)} bytes", "log_probability": -1.0}
+        return Answer(chosen.name, {**best, "alternatives": [], "model": model})
+
+    def _reach(self) -> None:
+        if self.down:
+            raise ServiceUnavailable("The endpoint does not answer: run `captioner up`.")
