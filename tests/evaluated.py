@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from captioner.digests import pack_folder, sha256_file, sha256_text
+from captioner.evaluation import EvaluationSet
 from captioner.metrics import score
 from captioner.paths import Paths
 from captioner.records import (
@@ -39,13 +39,16 @@ def good(number: int) -> str:
     return references(number)[0]
 
 
-def write_test_set(paths: Paths, images: int = 60) -> None:
-    """A validated manifest with `images` test images."""
-    rows = [
+def records(images: int) -> tuple[ImageRecord, ...]:
+    return tuple(
         ImageRecord(f"{n:04d}.png", "images-000.zip", f"{n:04d}.png", f"{n:032x}", "test", references(n))
         for n in range(images)
-    ]
-    write_manifest(paths.validated / "manifest.jsonl", rows)
+    )
+
+
+def write_test_set(paths: Paths, images: int = 60) -> None:
+    """A validated manifest with `images` test images."""
+    write_manifest(paths.validated / "manifest.jsonl", records(images))
 
 
 def write_candidate(
@@ -56,7 +59,6 @@ def write_candidate(
     weights: str = "",
     parity: bool = True,
     artifact: Path | None = None,
-    test_set: str = "",
     slices: Sequence[str] = KINDS,
 ) -> str:
     """The outs and reports of `name`, whose caption of image n is ``say(n)``. Gives the artifact's digest."""
@@ -96,11 +98,12 @@ def write_candidate(
             "candidate": name,
             "digest": digest,
             "split": "test",
-            "test_set": sha256_text(test_set or json.dumps(everything)),
+            "test_set": EvaluationSet(records(images), (), (), (), 0).digest,
             "images": images,
             "scores": asdict(score(captions, everything)),
             "slices": {kind: _slice(kind, captions) for kind in slices},
             "baseline": {"cider": 10.0, "bleu_4": 5.0},
+            "human": None,
         },
     )
     write_text(paths.plots("train", name) / "epochs.csv", "epoch,loss\n1,3.0\n2,1.5\n")

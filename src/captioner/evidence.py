@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from captioner.digests import sha256_file
 from captioner.errors import BadData
+from captioner.evaluation import EvaluationSet
 from captioner.gate import Evidence, Slice
 from captioner.metrics import bleu_statistics, cider_each
 from captioner.params import RegisterParams
@@ -85,10 +86,16 @@ def read_candidate(paths: Paths, name: str) -> Candidate:
     return found
 
 
-def references_of(paths: Paths, split: str) -> dict[str, tuple[str, ...]]:
-    """Image id → reference captions, of the images in `split` that have any, in the manifest's order."""
+def references_of(paths: Paths, candidate: Candidate) -> dict[str, tuple[str, ...]]:
+    """Image id → reference captions of the test set that `candidate` was judged on, in the manifest's order.
+
+    Raises BadData when the manifest has other images or references in that split by now.
+    """
     rows = read_manifest(paths.validated / "manifest.jsonl")
-    return {row.id: row.captions for row in rows if row.split == split and row.captions}
+    records = tuple(row for row in rows if row.split == candidate.split and row.captions)
+    if EvaluationSet(records, (), (), (), 0).digest != candidate.test_set:
+        raise BadData(f"{candidate.name} was evaluated on another test set than data/validated has: run dvc repro.")
+    return {row.id: row.captions for row in records}
 
 
 def evidence(
@@ -120,7 +127,7 @@ def best_captions(predictions: Sequence[Prediction], references: Mapping[str, Se
     """The first caption of each image, in the order of `references`. Raises BadData when images differ."""
     best = {row.id: row.captions[0].caption if row.captions else "" for row in predictions}
     if best.keys() != references.keys() or not best:
-        raise BadData(f"{what} are of {len(best)} images, the test set has {len(references)} others: run dvc repro.")
+        raise BadData(f"{what} ({len(best)} rows) are not those of the {len(references)} test images: run dvc repro.")
     return [best[image] for image in references]
 
 

@@ -25,9 +25,12 @@ from captioner.adapters.mlflow_store import QUIET, answers, database_uri, prepar
 from captioner.adapters.mlflow_tracking import MlflowTracker, tracking_uri
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment, ServiceUnavailable
+from captioner.params import load_params
 from captioner.paths import Paths
 from captioner.settings import Settings
+from captioner.stages import register
 from tests.adapters.conftest import Server, end, free_port, wait_for
+from tests.evaluated import good, write_candidate, write_test_set
 
 NAME = "captioner-test"
 
@@ -240,7 +243,7 @@ def test_importing_the_adapters_does_not_import_mlflow() -> None:
 # The registry
 
 
-def register(registry: MlflowRegistry, artifact: Path, name: str, predictions: Path | None = None):
+def registered(registry: MlflowRegistry, artifact: Path, name: str, predictions: Path | None = None):
     run = MlflowTracker(registry.uri, name, registry.paths).start("train", {})
     tags = {"captioner.candidate": "merge"}
     if predictions is not None:
@@ -253,7 +256,7 @@ def test_versions_aliases_and_digests(registry: MlflowRegistry, small_artifact: 
     name = f"aliases-{registry.uri[:4]}"
     assert registry.by_alias(name, "champion") is None
     assert registry.by_digest(name, "0" * 64) is None
-    first = register(registry, small_artifact, name)
+    first = registered(registry, small_artifact, name)
     assert (first.version, first.digest, first.aliases) == ("1", sha256_file(small_artifact), ())
     assert first.tags["captioner.candidate"] == "merge"
     assert registry.by_alias(name, "champion") is None
@@ -263,7 +266,7 @@ def test_versions_aliases_and_digests(registry: MlflowRegistry, small_artifact: 
     assert champion == registry.by_digest(name, first.digest)
     assert champion.aliases == ("champion",)
     assert champion.tags["captioner.gate"] == "passed"
-    second = register(registry, small_artifact, name)
+    second = registered(registry, small_artifact, name)
     assert registry.by_digest(name, first.digest).version == second.version == "2"
     registry.set_alias(name, "champion", "2")
     assert registry.by_alias(name, "champion").version == "2"
@@ -277,7 +280,7 @@ def test_the_artifact_and_the_predictions_come_back(
 ) -> None:
     predictions = tmp_path / "predictions.jsonl"
     predictions.write_text('{"id": "1"}\n')
-    model = register(registry, small_artifact, f"fetch-{registry.uri[:4]}", predictions)
+    model = registered(registry, small_artifact, f"fetch-{registry.uri[:4]}", predictions)
     fetched = registry.fetch(model, tmp_path / "here")
     assert fetched == tmp_path / "here" / "model.tar.gz"
     assert sha256_file(fetched) == model.digest
@@ -290,7 +293,7 @@ def test_the_artifact_and_the_predictions_come_back(
 def test_what_was_written_without_the_server_is_fetched_through_it(
     mlflow_server: Server, mlflow_paths: Paths, small_artifact: Path, tmp_path: Path
 ) -> None:
-    register(MlflowRegistry(database_uri(mlflow_paths), mlflow_paths), small_artifact, "both-ways")
+    registered(MlflowRegistry(database_uri(mlflow_paths), mlflow_paths), small_artifact, "both-ways")
     remote = MlflowRegistry(mlflow_server.url, mlflow_paths)
     model = remote.by_digest("both-ways", sha256_file(small_artifact))
     assert model is not None
@@ -301,7 +304,7 @@ def test_an_artifact_that_was_changed_in_the_store_is_refused(
     mlflow_paths: Paths, small_artifact: Path, tmp_path: Path
 ) -> None:
     registry = MlflowRegistry(database_uri(mlflow_paths), mlflow_paths)
-    model = register(registry, small_artifact, "changed")
+    model = registered(registry, small_artifact, "changed")
     (stored,) = (mlflow_paths.mlflow / "artifacts" / "changed").rglob("model.tar.gz")
     stored.write_bytes(b"something else")
     with pytest.raises(BadData, match=r"Version 1 of changed has digest .{12}, but its artifact is"):
@@ -332,6 +335,41 @@ def test_a_missing_artifact_is_said(mlflow_paths: Paths, tmp_path: Path) -> None
         MlflowRegistry(database_uri(mlflow_paths), mlflow_paths).create("x", tmp_path / "model.tar.gz", "run", {})
 
 
+@pytest.mark.parametrize("where", ["sqlite", "server"])
+def test_the_register_stage_on_a_real_store(
+    where: str, request: pytest.FixtureRequest, mlflow_paths: Paths, paths: Paths, small_artifact: Path, tmp_path: Path
+) -> None:
+    uri = request.getfixturevalue("mlflow_server").url if where == "server" else database_uri(mlflow_paths)
+    name = f"stage-{where}"
+    write_test_set(paths)
+    write_candidate(paths, "merge", lambda n: "a yellow car" if n % 6 == 0 else good(n))
+    write_candidate(paths, "attention", artifact=small_artifact)
+    (paths.root / "dvc.lock").write_text("stages: {validate: {outs: [{path: data/validated, md5: f00.dir}]}}")
+    params = load_params(paths.params).register_
+    tracker, registry = MlflowTracker(uri, name, mlflow_paths), MlflowRegistry(uri, mlflow_paths)
+
+    first = register.run(params, paths, tracker, registry, name, ("merge", "attention"))
+    again = register.run(params, paths, tracker, registry, name, ("merge", "attention"))
+
+    assert [one.outcome for one in first.candidates] == ["champion", "challenger"]
+    assert [one.outcome for one in again.candidates] == ["no news", "no news"]
+    challenger = registry.by_alias(name, "challenger")
+    assert challenger is not None
+    assert challenger.tags["captioner.dvc.validated"] == "f00.dir"
+    saved = registry.fetch_predictions(challenger, tmp_path / "fetched")
+    assert saved.read_bytes() == (paths.predictions("attention") / "predictions.jsonl").read_bytes()
+    client = mlflow_store.client(uri, mlflow_paths)
+    run = client.get_run(first.candidates[1].run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["decoders.attention.kind"] == "attention"
+    assert run.data.metrics["test_cider"] > 100
+    assert run.data.metrics["slice/dog/cider"] > 100
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "dev_cider")] == [1, 2]
+    assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"raw", "validated", "features"}
+    listed = {file.path for folder in ("", "evaluation") for file in client.list_artifacts(run.info.run_id, folder)}
+    assert {"dvc.lock", "params.yaml", "evaluation/gallery.html", "evaluation/predictions.jsonl"} <= listed
+
+
 # What MLflow itself makes of a version
 
 
@@ -339,7 +377,7 @@ def test_a_missing_artifact_is_said(mlflow_paths: Paths, tmp_path: Path) -> None
 def champion(mlflow_paths: Paths, small_artifact: Path) -> str:
     """The URI of a registered champion."""
     registry = MlflowRegistry(database_uri(mlflow_paths), mlflow_paths)
-    model = register(registry, small_artifact, "served")
+    model = registered(registry, small_artifact, "served")
     registry.set_alias("served", "champion", model.version)
     return "models:/served@champion"
 
@@ -352,7 +390,7 @@ def test_a_version_holds_code_an_artifact_and_no_pickle(champion: str, mlflow_pa
     assert "code/captioner/model/captioner.py" in files
     assert not [file for file in files if file.endswith((".pkl", ".pickle", ".pyc"))]
     flavor = yaml.safe_load((model / "artifacts" / "MLmodel").read_text())["flavors"]["python_function"]
-    assert flavor["model_code_path"] == "pyfunc_model.py"
+    assert Path(flavor["model_code_path"]).name == "pyfunc_model.py"
     assert "python_model" not in flavor  # where a pickled one would be
 
 

@@ -139,7 +139,8 @@ def test_an_artifact_without_parity_is_refused(paths: Paths, registered: Registe
 def test_another_test_set_cannot_be_compared(paths: Paths, registered: Register, registry: FakeRegistry) -> None:
     write_candidate(paths, "merge")
     registered("merge")
-    write_candidate(paths, "attention", other_words, test_set="another one")
+    write_test_set(paths, images=59)
+    write_candidate(paths, "attention", images=59)
     with pytest.raises(GateFailed, match="cannot be compared"):
         registered("attention")
     assert registry.by_alias(NAME, "champion").version == "1"
@@ -322,7 +323,15 @@ def test_a_report_without_scores_is_said(paths: Paths, registered: Register) -> 
         registered("merge")
 
 
-def test_predictions_of_other_images_are_not_scored(paths: Paths, registered: Register) -> None:
+def test_an_evaluation_on_other_references_is_not_judged(paths: Paths, registered: Register) -> None:
     write_candidate(paths, "merge", images=59)
-    with pytest.raises(BadData, match="59 images"):
+    with pytest.raises(BadData, match="merge was evaluated on another test set than data/validated has"):
+        registered("merge")
+
+
+def test_predictions_of_other_images_are_not_scored(paths: Paths, registered: Register) -> None:
+    write_candidate(paths, "merge")
+    predictions = paths.predictions("merge") / "predictions.jsonl"
+    predictions.write_text("".join(predictions.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(BadData, match=r"predictions of merge \(59 rows\) are not those of the 60 test images"):
         registered("merge")

@@ -21,6 +21,7 @@ DATASETS = {
     "validated": ("data/validated", "captions"),
     "features": ("data/features", "images"),
 }
+GROUPS = {"slice": "slices", "baseline": "baseline", "human": "human"}  # metric's folder → part of the report
 UNKNOWN = "unknown"
 
 
@@ -93,7 +94,7 @@ def _rebuild(tracker: Tracker, candidate: Candidate) -> Run:
 def _beside_scores(candidate: Candidate) -> dict[str, float]:
     """Slices and baselines of the evaluation, and the artifact's size, as metrics that runs can be compared by."""
     found = {"artifact_bytes": float(candidate.export.get("bytes") or candidate.artifact.stat().st_size)}
-    groups = {"slice": candidate.evaluate.get("slices") or {}, "baseline": candidate.evaluate.get("baseline") or {}}
+    groups = {group: candidate.evaluate.get(key) or {} for group, key in GROUPS.items()}
     for group, entries in groups.items():
         for name, value in entries.items():
             values = value.items() if isinstance(value, Mapping) else [("", value)]

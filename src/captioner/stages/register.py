@@ -173,7 +173,7 @@ class _Desk:
         return sha256_text(json.dumps(what, sort_keys=True))[:16]
 
     def _judge(self, candidate: Candidate, champion: ModelVersion | None) -> Verdict:
-        references = references_of(self.paths, candidate.split)
+        references = references_of(self.paths, candidate)
         mine = evidence(self.params, candidate, candidate.name, references)
         theirs = None if champion is None else self._champion_evidence(champion, candidate, references)
         return judge(self.params, mine, theirs)
