@@ -7,6 +7,7 @@ or changed is found out, never believed. Knows nothing of images or networks.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -137,7 +138,8 @@ class ShardWriter:
         return shard
 
     def discard(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk refuses the rest of the buffer once more
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
 
