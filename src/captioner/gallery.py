@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -42,11 +43,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A small table: the first column is text, the others are figures. `wide` cells of a row are shown as given."""
+    """A small table: the first column is text, the others are figures; `note` stands under it."""
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,17 @@ def _section(section: Section, picture: Callable[[str], bytes]) -> str:
 
 def _card(entry: Entry, data: bytes) -> str:
     source = base64.b64encode(thumbnail(data)).decode("ascii")
-    references = "".join(f"<li>{escape(text.strip())}</li>" for text in entry.references)
+    references = "".join(f"<li>{escape(_tidy(text))}</li>" for text in entry.references)
     others = "".join(f"<li>{escape(text)}</li>" for text in entry.others)
+    meant = f"<h3>People said</h3><ul>{references}</ul>"
     more = f"<details><summary>Next in the beam</summary><ul>{others}</ul></details>" if others else ""
     said = escape(entry.caption) if entry.caption else "<em>no words</em>"
     return (
         f'<figure><img src="data:image/jpeg;base64,{source}" alt="{escape(entry.caption)}">'
         f'<figcaption><p class="said">{said}</p>'
-        f'<p class="score"><b>{entry.score:.1f}</b> CIDEr <span>{escape(entry.id)}</span></p>'
-        f'<ul class="references">{references}</ul>{more}</figcaption></figure>\n'
+        f'<p class="score"><span><b>{entry.score:.1f}</b> CIDEr</span>'
+        f'<span class="id" title="{escape(entry.id)}">{escape(entry.id)}</span></p>'
+        f"{meant}{more}</figcaption></figure>\n"
     )
 
 
@@ -116,9 +120,16 @@ def _table(table: Table) -> str:
         f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
         for row in table.rows
     )
+    note = f"<p>{escape(table.note)}</p>" if table.note else ""
     return (
-        f"<table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>\n"
+        f"<div><h2>{escape(table.title)}</h2><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>{note}</div>\n"
     )
+
+
+def _tidy(text: str) -> str:
+    """A reference for reading: Flickr8k writes its captions with a space before every full stop."""
+    return re.sub(r"\s+([.,!?;:]|'s\b)", r"\1", " ".join(text.split()))
 
 
 def _anchor(title: str) -> str:
@@ -139,26 +150,29 @@ section > p { margin: 0 0 1rem; color: var(--soft); }
 dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; margin: 0; }
 dt { color: var(--soft); font-size: .8rem; }
 dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.tables { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; align-items: flex-start; margin: 1.5rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { padding-bottom: .35rem; text-align: left; font-weight: 600; }
-th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); text-align: right; font-weight: 400; }
-th:first-child { text-align: left; }
+.tables { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; align-items: flex-start; margin: 1.75rem 0; }
+.tables > div { min-width: 0; max-width: 100%; overflow-x: auto; }
+.tables h2 { margin: 0 0 .35rem; font-size: 1rem; }
+.tables p { max-width: 34rem; margin: .6rem 0 0; color: var(--soft); font-size: .8rem; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { padding: .25rem 0 .25rem .9rem; border-bottom: 1px solid var(--line); text-align: right; font-weight: 400; }
+th:first-child { padding-left: 0; text-align: left; }
 thead th { color: var(--soft); font-size: .8rem; }
 nav { display: flex; gap: 1.25rem; padding: .5rem 0; border-bottom: 1px solid var(--line); }
 a { color: var(--accent); }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.25rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); gap: 1.25rem; }
 figure { display: flex; flex-direction: column; margin: 0; overflow: hidden; background: var(--card);
   border: 1px solid var(--line); border-radius: .6rem; }
 img { width: 100%; height: 13rem; object-fit: contain; background: color-mix(in srgb, var(--line) 45%, var(--card)); }
-figcaption { padding: .8rem 1rem 1rem; }
-.said { margin: 0; font-size: 1.05rem; font-weight: 600; line-height: 1.35; }
-.score { margin: .3rem 0 .6rem; color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
+figcaption { padding: .8rem 1rem 1rem; font-size: .85rem; color: var(--soft); }
+.said { margin: 0; color: var(--ink); font-size: 1.05rem; font-weight: 600; line-height: 1.35; }
+.score { display: flex; gap: .75rem; justify-content: space-between; align-items: baseline; margin: .3rem 0 .8rem;
+  font-size: .8rem; white-space: nowrap; }
 .score b { color: var(--accent); font-size: .95rem; font-variant-numeric: tabular-nums; }
-.score span { margin-left: .5rem; }
-.references, details ul { margin: 0; padding: 0; list-style: none; color: var(--soft); font-size: .85rem;
-  line-height: 1.4; }
-.references li + li, details li + li { margin-top: .25rem; }
-details { margin-top: .6rem; font-size: .8rem; color: var(--soft); }
-summary { cursor: pointer; color: var(--accent); }
+.id { overflow: hidden; text-overflow: ellipsis; opacity: .8; font-size: .75rem; }
+h3 { margin: 0 0 .15rem; font-size: .75rem; font-weight: 600; color: var(--ink); }
+figcaption ul { margin: 0; padding: 0; list-style: none; line-height: 1.4; }
+li + li { margin-top: .25rem; }
+details { margin-top: .7rem; }
+summary { cursor: pointer; color: var(--accent); font-size: .8rem; }
 """

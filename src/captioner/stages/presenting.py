@@ -86,6 +86,8 @@ def _score_table(report: EvaluateReport) -> Table:
         "Scores (x100)",
         ("", *SHOWN.values()),
         tuple((who, *(f"{getattr(scores, name):.1f}" for name in SHOWN)) for who, scores in rows),
+        note="Nearest neighbour: the caption of the training image that looks most alike. A person: one caption of "
+        "each image against its others, so with one reference less.",
     )
 
 
