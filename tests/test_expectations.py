@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -143,3 +144,9 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadEnvironment, match="Data Docs cannot be written"):
         Expectations().build_docs(tmp_path / "file" / "data_docs")
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    Expectations().check("things", "raw", FRAME, [UNIQUE])
+    assert list(tmp_path.iterdir()) == []

@@ -30,8 +30,10 @@ class Expectations:
         self._gx = gx
         self._context = gx.get_context(mode="ephemeral")
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-        for site in list(self._context.get_site_names()):
-            self._context.delete_data_docs_site(site)
+        # An ephemeral context makes a site of its own in a temporary folder, and leaves that behind.
+        for name, site in dict(self._context.list_data_docs_sites()).items():
+            self._context.delete_data_docs_site(name)
+            shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
         self._source = self._context.data_sources.add_pandas("captioner")
         self._checked: list[Checked] = []
 

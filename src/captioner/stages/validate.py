@@ -136,8 +136,8 @@ def look_at(records: Sequence[ImageRecord], folder: Path) -> list[Look]:
     def look(record: ImageRecord) -> Look:
         data = packs.read(record)
         try:
-            info = inspect(data, source=record.name)
-            normalise(data, source=record.name)
+            info = inspect(data, source=record.id)
+            normalise(data, source=record.id)
         except BadImage as error:
             found = Look(None, str(error))
         else:
