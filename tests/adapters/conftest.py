@@ -69,7 +69,7 @@ def mlflow_paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """A project with a local MLflow store, for the whole session: building the database takes seconds."""
     root = tmp_path_factory.mktemp("mlflow")
     paths = Paths(root, root / ".captioner")
-    prepare(paths)
+    prepare(paths.mlflow / "mlflow.db")
     return paths
 
 

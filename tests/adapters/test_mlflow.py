@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_a_run_remembers_what_it_is_told(tracker: MlflowTracker, mlflow_paths: P
     run.file(tmp_path / "docs" / "inner" / "index.html")
     run.end()
 
-    client = mlflow_store.client(tracker.uri, mlflow_paths)
+    client = mlflow_store.client(tracker.uri)
     seen = client.get_run(run.id)
     assert seen.info.run_name == "train-merge"
     assert seen.info.status == "FINISHED"
@@ -90,7 +91,7 @@ def test_a_run_remembers_what_it_is_told(tracker: MlflowTracker, mlflow_paths: P
 def test_a_run_that_failed_says_so(tracker: MlflowTracker, mlflow_paths: Paths) -> None:
     run = tracker.start("broken", {})
     run.end(failed=True)
-    assert mlflow_store.client(tracker.uri, mlflow_paths).get_run(run.id).info.status == "FAILED"
+    assert mlflow_store.client(tracker.uri).get_run(run.id).info.status == "FAILED"
 
 
 def test_the_newest_run_with_a_tag_is_found_and_open_for_more(tracker: MlflowTracker) -> None:
@@ -116,7 +117,7 @@ def test_what_is_written_without_the_server_is_read_through_it_and_back(
         run.file(tmp_path / "note.txt", "notes")
         folder = tmp_path / writes[:4]
         folder.mkdir()
-        client = mlflow_store.client(reads, mlflow_paths)
+        client = mlflow_store.client(reads)
         assert Path(client.download_artifacts(run.id, "notes/note.txt", str(folder))).read_text() == "here"
 
 
@@ -138,7 +139,7 @@ def test_only_a_run_behind_a_server_has_a_page(mlflow_server: Server, mlflow_pat
 
 
 def test_an_experiment_that_was_deleted_in_the_ui_comes_back(tracker: MlflowTracker, mlflow_paths: Paths) -> None:
-    client = mlflow_store.client(tracker.uri, mlflow_paths)
+    client = mlflow_store.client(tracker.uri)
     name = f"deleted-{tracker.uri[:4]}"
     run = MlflowTracker(tracker.uri, name, mlflow_paths).start("before", {})
     client.delete_experiment(client.get_run(run.id).info.experiment_id)
@@ -215,7 +216,7 @@ def test_two_processes_may_be_the_first_at_once(tmp_path: Path) -> None:
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     assert len({one.stdout for one in done}) == 2
     paths = Paths(tmp_path, tmp_path / "home")
-    assert len(mlflow_store.client(database_uri(paths), paths).search_experiments()) == 2  # and MLflow's Default
+    assert len(mlflow_store.client(database_uri(paths)).search_experiments()) == 2  # and MLflow's Default
     assert sorted(path.name for path in paths.mlflow.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
@@ -223,7 +224,21 @@ def test_a_folder_that_cannot_be_written_is_said(paths: Paths) -> None:
     paths.home.mkdir()
     paths.mlflow.write_text("a file where the folder should be")
     with pytest.raises(BadEnvironment, match="cannot be written"):
-        prepare(paths)
+        prepare(paths.mlflow / "mlflow.db")
+
+
+@pytest.mark.parametrize("uri", ["ftp://mlflow.example/x", "mlruns", "file:///somewhere/mlruns"])
+def test_a_uri_that_mlflow_cannot_use_is_said(paths: Paths, uri: str) -> None:
+    with pytest.raises(BadEnvironment, match=r"^MLflow at .* refused: "):
+        MlflowTracker(uri, NAME, paths).start("run", {})
+
+
+def test_another_sqlite_file_keeps_its_artifacts_beside_it(paths: Paths, mlflow_paths: Paths, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    shutil.copy(mlflow_paths.mlflow / "mlflow.db", tmp_path / "mine" / "runs.db")
+    run = MlflowTracker(f"sqlite:///{tmp_path}/mine/runs.db", "elsewhere", paths).start("run", {})
+    run.file(paths.params)
+    assert list((tmp_path / "mine" / "artifacts" / "elsewhere" / run.id).rglob("params.yaml"))
 
 
 def test_a_damaged_database_is_said(paths: Paths) -> None:
@@ -316,7 +331,7 @@ def test_an_artifact_that_was_changed_in_the_store_is_refused(
 
 
 def test_a_version_that_others_registered_is_said(mlflow_paths: Paths, tmp_path: Path) -> None:
-    client = mlflow_store.client(database_uri(mlflow_paths), mlflow_paths)
+    client = mlflow_store.client(database_uri(mlflow_paths))
     client.create_registered_model("foreign")
     client.create_model_version("foreign", str(tmp_path))
     client.set_registered_model_alias("foreign", "champion", "1")
@@ -358,7 +373,7 @@ def test_the_register_stage_on_a_real_store(
     assert challenger.tags["captioner.dvc.validated"] == "f00.dir"
     saved = registry.fetch_predictions(challenger, tmp_path / "fetched")
     assert saved.read_bytes() == (paths.predictions("attention") / "predictions.jsonl").read_bytes()
-    client = mlflow_store.client(uri, mlflow_paths)
+    client = mlflow_store.client(uri)
     run = client.get_run(first.candidates[1].run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["decoders.attention.kind"] == "attention"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import captioner
 from captioner.adapters import mlflow_store
-from captioner.adapters.mlflow_store import in_our_words
+from captioner.adapters.mlflow_store import in_our_words, quiet_logs
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment
 from captioner.paths import Paths
@@ -172,7 +172,7 @@ class MlflowRegistry:
 
     def _client(self) -> MlflowClient:
         if self._connected is None:
-            self._connected = mlflow_store.client(self.uri, self.paths)
+            self._connected = mlflow_store.client(self.uri)
         return self._connected
 
 
@@ -184,16 +184,17 @@ def save_pyfunc(
     from mlflow.models import Model
 
     model = Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
-    mlflow.pyfunc.save_model(
-        path=str(folder),
-        mlflow_model=model,
-        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        artifacts={"model": str(artifact)},
-        code_paths=[str(Path(captioner.__file__).parent)],
-        signature=signature(),
-        input_example=input_example(),
-        pip_requirements=requirements(),
-    )
+    with quiet_logs("mlflow.pyfunc"):
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            mlflow_model=model,
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={"model": str(artifact)},
+            code_paths=[str(Path(captioner.__file__).parent)],
+            signature=signature(),
+            input_example=input_example(),
+            pip_requirements=requirements(),
+        )
 
 
 def signature() -> Any:

@@ -60,9 +60,17 @@ def database_uri(paths: Paths) -> str:
     return f"sqlite:///{paths.mlflow.absolute() / 'mlflow.db'}"
 
 
-def artifact_folder(paths: Paths) -> Path:
-    """Where the local store keeps its files."""
-    return paths.mlflow.absolute() / "artifacts"
+def artifact_folder(uri: str, paths: Paths) -> Path | None:
+    """Where runs of the store at `uri` keep their files: beside the SQLite file; None lets a foreign server decide."""
+    file = database_file(uri)
+    if file is None and uri == local_server(paths):
+        file = database_file(database_uri(paths))
+    return file.parent / "artifacts" if file else None
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite URI, None for any other."""
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
 def local_server(paths: Paths) -> str | None:
@@ -92,8 +100,8 @@ def answers(url: str, strict: bool = True) -> bool:
         return False
 
 
-def client(uri: str, paths: Paths) -> MlflowClient:
-    """A client of the store at `uri`; the local store is created when it is not there yet.
+def client(uri: str) -> MlflowClient:
+    """A client of the store at `uri`; a SQLite file is created when it is not there yet.
 
     Raises ServiceUnavailable when a server does not answer (within seconds), BadEnvironment when the disk refuses.
     """
@@ -105,43 +113,42 @@ def client(uri: str, paths: Paths) -> MlflowClient:
             raise ServiceUnavailable(
                 f"MLflow does not answer at {where}: start it (captioner up) or set CAPTIONER_MLFLOW_URI."
             )
-    elif uri == database_uri(paths):
-        prepare(paths)
+    elif (file := database_file(uri)) is not None:
+        prepare(file)
     with in_our_words(uri):
         from mlflow.tracking import MlflowClient
 
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def prepare(paths: Paths) -> None:
-    """Create the local store's SQLite file, unless it is there; safe when several processes come at once.
+def prepare(file: Path) -> None:
+    """Create the SQLite file of a store, unless it is there; safe when several processes come at once.
 
     MLflow builds its schema by running every migration since its first release, each with its own sync of the disk,
     and takes no lock: two processes that meet an empty file break each other. Here one builds it aside, without syncs,
     and renames it into place when it is whole. Raises BadEnvironment when the folder cannot be written.
     """
-    file = paths.mlflow.absolute() / "mlflow.db"
     if file.exists():
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with (file.parent / "mlflow.db.lock").open("a") as lock:
+        with (file.parent / f"{file.name}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not file.exists():
-                _build(file, artifact_folder(paths))
+                _build(file)
     except OSError as error:
         raise BadEnvironment(f"{file.parent} cannot be written: {error.strerror or error}.") from None
 
 
-def _build(file: Path, artifacts: Path) -> None:
+def _build(file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".building-") as folder:
-        new = Path(folder) / "mlflow.db"
+        new = Path(folder) / file.name
         # Imported before the loggers are hushed: the import sets their levels.
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        with _quiet_logs("mlflow.store.db.utils", "alembic"), _without_syncs(new), in_our_words(str(file)):
+        with quiet_logs("mlflow.store.db.utils", "alembic"), _without_syncs(new), in_our_words(str(file)):
             store: Any = SqlAlchemyStore  # MLflow ships without types here
-            store(f"sqlite:///{new}", str(artifacts)).engine.dispose()
+            store(f"sqlite:///{new}", str(file.parent / "artifacts")).engine.dispose()
         os.replace(new, file)
 
 
@@ -163,7 +170,8 @@ def _without_syncs(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_logs(*names: str) -> Iterator[None]:
+def quiet_logs(*names: str) -> Iterator[None]:
+    """Only warnings and worse of these loggers."""
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)

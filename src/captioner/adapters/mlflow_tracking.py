@@ -13,14 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from captioner.adapters.mlflow_store import (
-    artifact_folder,
-    client,
-    database_uri,
-    in_our_words,
-    local_server,
-    tracking_uri,
-)
+from captioner.adapters.mlflow_store import artifact_folder, client, in_our_words, tracking_uri
 from captioner.paths import Paths
 
 if TYPE_CHECKING:
@@ -124,15 +117,14 @@ class MlflowTracker:
 
     def _connect(self) -> tuple[MlflowClient, str]:
         if self._connected is None:
-            found = client(self.uri, self.paths)
+            found = client(self.uri)
             with in_our_words(self.uri):
                 self._connected = found, _experiment(found, self.experiment, self._location())
         return self._connected
 
     def _location(self) -> str | None:
-        """The artifacts' place for the local store, with its server up or not; None lets a foreign server decide."""
-        ours = (database_uri(self.paths), local_server(self.paths))
-        return (artifact_folder(self.paths) / self.experiment).as_uri() if self.uri in ours else None
+        folder = artifact_folder(self.uri, self.paths)
+        return (folder / self.experiment).as_uri() if folder else None
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
