@@ -1,0 +1,247 @@
+"""evaluate: with a captioner that says what it is told, and once with a real artifact."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.errors import BadData
+from captioner.evaluation import EvaluationSet, select
+from captioner.featurestore.packed import PackedFeatures, write_packed
+from captioner.metrics import score
+from captioner.packs import PackWriter, digest
+from captioner.params import EvaluateParams
+from captioner.paths import Paths
+from captioner.records import (
+    Caption,
+    FeaturesMeta,
+    ImageRecord,
+    Prediction,
+    Split,
+    read_json,
+    read_manifest,
+    read_predictions,
+    write_manifest,
+)
+from captioner.stages.evaluate import check_fit, judge, predict, run
+
+PARAMS = EvaluateParams(split="test", batch=4, gallery=3, seed=0)
+META = FeaturesMeta("tiny", "grid", 8, 2, 4, "0" * 64, "test")
+SPLITS: tuple[Split, ...] = ("train", "train", "test", "test", "dev")
+THINGS = ("red ball", "blue box", "green hat", "white dog", "black cat", "old man", "tall girl")
+
+
+def caption_of(number: int) -> str:
+    return f"a {THINGS[number % len(THINGS)]} is number {number // len(THINGS)} on the table"
+
+
+def write_images(paths: Paths, images: int = 60, meta: FeaturesMeta = META) -> list[ImageRecord]:
+    """Raw packs, a manifest and features: an image's nearest training image is the one of the same thing."""
+    records, rows = [], []
+    with PackWriter(paths.raw) as packs:
+        for number in range(images):
+            name = f"{number:03d}.png"
+            picture = io.BytesIO()
+            Image.new("RGB", (12, 9), (number * 4 % 256, 90, 200)).save(picture, "PNG")
+            data = picture.getvalue()
+            split = SPLITS[number % len(SPLITS)]
+            captions = (caption_of(number), f"there is a {THINGS[number % len(THINGS)]} here")
+            tags = {"combination": "seen" if number % 4 else "unseen"}
+            records.append(ImageRecord(name, packs.add(name, data), name, digest(data), split, captions, tags))
+            row = np.random.default_rng(number % len(THINGS)).normal(size=(meta.cells, meta.channels))
+            rows.append(row.astype(np.float16))
+    write_manifest(paths.validated / "manifest.jsonl", records)
+    write_packed(paths.features, meta, [record.id for record in records], [np.stack(rows)])
+    return records
+
+
+class Told:
+    """A captioner that gives the captions it was told, batch by batch, and remembers the batches."""
+
+    digest = "d" * 64
+
+    def __init__(self, captions: list[str]) -> None:
+        self.card: dict[str, Any] = {"features": asdict(META)}
+        self.left = list(captions)
+        self.batches: list[int] = []
+
+    def caption_features(self, grid: np.ndarray) -> list[tuple[Caption, ...]]:
+        self.batches.append(len(grid))
+        said = [self.left.pop(0) for _ in range(min(len(grid), len(self.left)))]
+        return [(Caption(text, -1.5), Caption(f"{text} again", -3.0)) for text in said]
+
+
+@pytest.fixture
+def data(paths: Paths) -> tuple[PackedFeatures, EvaluationSet]:
+    write_images(paths)
+    features = PackedFeatures.open(paths.features)
+    return features, select(read_manifest(paths.validated / "manifest.jsonl"), features.ids, "test")
+
+
+def predictions_of(test: EvaluationSet, captions: list[str]) -> list[Prediction]:
+    return [Prediction(record.id, (Caption(text, -1.0),)) for record, text in zip(test.records, captions, strict=True)]
+
+
+def truth(test: EvaluationSet) -> list[str]:
+    return [record.captions[0] for record in test.records]
+
+
+def test_every_image_is_captioned_in_batches_and_in_order(data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, test = data
+    captioner = Told(truth(test))
+    found = predict(captioner, features, test, batch=7)
+    assert [one.id for one in found] == [record.id for record in test.records]
+    assert [one.captions[0].caption for one in found] == truth(test)
+    assert captioner.batches == [7, 7, 7, 3]
+
+
+def test_fewer_captions_than_images_are_refused(data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    """The predecessor's stray `break` left one image; here count in equals count out."""
+    features, test = data
+    with pytest.raises(BadData, match="2 captions for 7 images"):
+        predict(Told(truth(test)[:9]), features, test, batch=7)
+
+
+def test_features_of_another_encoder_are_refused_by_what_differs(data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, _ = data
+    captioner = Told([])
+    check_fit(captioner, features)
+    captioner.card["features"] = asdict(replace(META, weights_digest="1" * 64, preprocessing="old"))
+    with pytest.raises(BadData, match=r"\(weights_digest, preprocessing differ\): run export again"):
+        check_fit(captioner, features)
+    captioner.card = {}
+    with pytest.raises(BadData, match="run export again"):
+        check_fit(captioner, features)
+
+
+def test_the_report_says_what_was_found(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, test = data
+    said = [text if number % 2 else "a red ball" for number, text in enumerate(truth(test))]
+    report = judge(PARAMS, paths, "merge", "d" * 64, test, features, predictions_of(test, said))
+    ours = score(said, test.references)
+    assert asdict(report.scores) == pytest.approx(asdict(ours), abs=1e-6)
+    assert report.images == 24
+    assert report.test_set == test.digest
+    assert report.copied == 0.0
+    assert report.human is not None
+    assert report.slices["combination/unseen"].images == sum(r.tags["combination"] == "unseen" for r in test.records)
+    assert report.slices["length/short"].images == 24
+    assert report.slices["length/short"].cider == pytest.approx(report.scores.cider)
+    # The nearest training image shows the same thing under another number.
+    assert 0 < report.baseline.bleu_4 < 100
+    written = read_json(paths.report("evaluate", "merge"))
+    assert written == json.loads(json.dumps(asdict(report)))
+    assert written["digest"] == "d" * 64
+
+
+def test_perfect_captions_are_better_than_the_baseline(
+    paths: Paths, data: tuple[PackedFeatures, EvaluationSet]
+) -> None:
+    features, test = data
+    report = judge(PARAMS, paths, "merge", "", test, features, predictions_of(test, truth(test)))
+    assert report.scores.bleu_4 == pytest.approx(100.0)
+    assert report.scores.cider > report.baseline.cider
+
+
+def test_plots_and_gallery_lie_beside_the_report(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, test = data
+    judge(PARAMS, paths, "merge", "d" * 64, test, features, predictions_of(test, truth(test)))
+    folder = paths.plots("evaluate", "merge")
+    assert sorted(file.name for file in folder.iterdir()) == ["lengths.csv", "scores.csv", "slices.csv"]
+    slices = (folder / "slices.csv").read_text().splitlines()
+    assert slices[0] == "slice,images,cider,bleu_4"
+    assert any(line.startswith("combination/seen,") for line in slices)
+    scores = (folder / "scores.csv").read_text().splitlines()
+    assert scores[0] == "who,score,value"
+    assert len(scores) == 1 + 3 * 6
+    assert len((folder / "lengths.csv").read_text().splitlines()) == 32
+    html = (paths.predictions("merge") / "gallery.html").read_text()
+    assert html.count("<img ") == 9
+    assert html.count("<figcaption>") == 9
+
+
+@pytest.mark.parametrize("images", [10, 15, 25])
+def test_a_small_test_set_shows_each_image_once_at_most(paths: Paths, images: int) -> None:
+    write_images(paths, images)
+    features = PackedFeatures.open(paths.features)
+    test = select(read_manifest(paths.validated / "manifest.jsonl"), features.ids, "test")
+    many = PARAMS.model_copy(update={"gallery": 50})
+    judge(many, paths, "merge", "", test, features, predictions_of(test, truth(test)))
+    html = (paths.predictions("merge") / "gallery.html").read_text()
+    shown = [record.id for record in test.records if f">{record.id}<" in html]
+    assert html.count("<img ") == len(shown) == len(test.records) // 3 * 3
+
+
+def test_outs_are_the_same_bytes_each_time(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, test = data
+
+    def outs() -> dict[str, bytes]:
+        judge(PARAMS, paths, "merge", "d" * 64, test, features, predictions_of(test, truth(test)))
+        files = [*paths.predictions("merge").iterdir(), *paths.plots("evaluate", "merge").iterdir()]
+        return {file.name: file.read_bytes() for file in [*files, paths.report("evaluate", "merge")]}
+
+    first, second = outs(), outs()
+    assert first == second
+    assert len(first) == 5
+    for name, content in first.items():
+        assert str(paths.root).encode() not in content, name
+
+
+def test_predictions_of_other_images_are_refused(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, test = data
+    with pytest.raises(BadData, match="other images than the test set"):
+        judge(PARAMS, paths, "merge", "", test, features, predictions_of(test, truth(test))[1:])
+
+
+def test_without_an_artifact_it_says_which_stage_makes_one(paths: Paths) -> None:
+    write_images(paths)
+    with pytest.raises(BadData, match="run captioner export merge first"):
+        run(PARAMS, paths, "merge")
+
+
+def test_an_artifact_that_is_none_is_refused(paths: Paths) -> None:
+    write_images(paths)
+    artifact = paths.exported("merge") / "model.tar.gz"
+    artifact.parent.mkdir(parents=True)
+    artifact.write_bytes(b"not an archive")
+    with pytest.raises(BadData, match="not a whole model archive"):
+        run(PARAMS, paths, "merge")
+
+
+def test_with_a_real_artifact(paths: Paths) -> None:
+    from captioner.digests import sha256_file
+    from captioner.model.captioner import Captioner
+    from tests.tiny import write_tiny_model
+
+    artifact = write_tiny_model(paths, "merge", "merge")
+    meta = FeaturesMeta(**Captioner.load(artifact, paths.unpacked).card["features"])
+    write_images(paths, 15, meta)
+    report = run(PARAMS, paths, "merge")
+    assert report.digest == sha256_file(artifact)
+    assert report.images == 6
+    saved = read_predictions(paths.predictions("merge") / "predictions.jsonl")
+    assert len(saved) == 6
+    assert all(len(one.captions) == 3 for one in saved)
+    assert all(one.captions[0].log_probability < 0 for one in saved)
+    assert report.scores.mean_words == pytest.approx(
+        np.mean([len(one.captions[0].caption.split()) for one in saved]), abs=1.0
+    )
+    before = (paths.predictions("merge") / "predictions.jsonl").read_bytes()
+    run(PARAMS, paths, "merge")
+    assert (paths.predictions("merge") / "predictions.jsonl").read_bytes() == before
+
+
+def test_images_without_references_are_counted(paths: Paths) -> None:
+    records = write_images(paths)
+    bare = [replace(r, captions=()) if r.split == "test" and i % 10 == 2 else r for i, r in enumerate(records)]
+    write_manifest(paths.validated / "manifest.jsonl", bare)
+    features = PackedFeatures.open(paths.features)
+    test = select(read_manifest(paths.validated / "manifest.jsonl"), features.ids, "test")
+    report = judge(PARAMS, paths, "merge", "", test, features, predictions_of(test, truth(test)))
+    assert (report.images, report.without_references) == (18, 6)
