@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from captioner import stack
@@ -38,6 +39,8 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
         yield Standing(Tiny(root, api), settings, paths, first, Api(api))
     finally:
         stack.down(settings, paths)
+        left = [one.cmdline() for one in psutil.process_iter() if str(root) in " ".join(_words(one))]
+        assert not left
 
 
 @pytest.fixture
@@ -49,3 +52,11 @@ def api(standing: Standing) -> Api:
 def tiny(tmp_path: Path, api: Api) -> Callable[..., Tiny]:
     """Makes a project for one test, whose flows talk to the standing server."""
     return lambda graph=GRAPH: Tiny(make_project(tmp_path / "project", graph), api.url)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """What could tie a process to a project: its command line, where it runs, and its environment."""
+    try:
+        return [*process.cmdline(), process.cwd(), *process.environ().values()]
+    except (psutil.Error, OSError):
+        return []
