@@ -1,4 +1,4 @@
-"""A tiny but real model and data for it: the real encoder, a decoder of a few words, features that tell images apart."""
+"""A tiny real model and its data: the real encoder, a decoder of a few words, features that tell images apart."""
 
 from __future__ import annotations
 

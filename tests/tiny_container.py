@@ -1,8 +1,8 @@
 """A program that keeps the container contract and nothing else, for tests of the local SageMaker's states.
 
-Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits until
-that file exists. The body of an invocation chooses the answer: ``status 400 text``, ``hang``, ``big``; else JSON about the
-request and the model's identity.
+Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits
+until that file exists. The body of an invocation chooses the answer: ``status 400 text``, ``hang``, ``big``; else JSON
+about the request and the model's identity.
 """
 
 import json

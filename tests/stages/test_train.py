@@ -1,4 +1,4 @@
-"""The train stage on a tiny dataset: it learns, it is deterministic, and an interrupted run ends where an unbroken one does."""
+"""The train stage on a tiny dataset: it learns, is deterministic, and goes on after an interruption as if unbroken."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def test_features_of_another_manifest_are_refused(data: Paths) -> None:
 
 def test_an_empty_split_is_refused(data: Paths) -> None:
     manifest = data.validated / "manifest.jsonl"
-    write_manifest(manifest, [replace(r, split="test" if r.split == "dev" else r.split) for r in read_manifest(manifest)])
+    write_manifest(
+        manifest, [replace(r, split="test" if r.split == "dev" else r.split) for r in read_manifest(manifest)]
+    )
     with pytest.raises(BadData, match="splits train and dev"):
         run(data)
 

@@ -1,8 +1,8 @@
 """Beam search in the graph: one compiled loop for a whole batch, whatever the decoder. A beam of 1 is greedy search.
 
-Two sets per image, as in tensor2tensor's search: the `beam` best unfinished captions, and the `beam` best finished ones by
-log probability / length ** power, length counting the words and the end token (0 keeps the plain log probability). An image
-is done when no unfinished caption can still beat its worst finished one; that bound is exact, so the
+Two sets per image, as in tensor2tensor's search: the `beam` best unfinished captions, and the `beam` best finished ones
+by log probability / length ** power, length counting the words and the end token (0 keeps the plain log probability).
+An image is done when no unfinished caption can still beat its worst finished one; that bound is exact, so the
 images around it in the batch change nothing. A caption that never ends is returned as it stands: there is
 always an answer.
 """
@@ -24,8 +24,8 @@ def beam_search(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The `beam` best captions of each image, best first.
 
-    Returns ids [B, beam, max_words + 1] int32, padded after the end token, and log probabilities [B, beam], natural, summed
-    over the words and the end token.
+    Returns ids [B, beam, max_words + 1] int32, padded after the end token, and log probabilities [B, beam], natural,
+    summed over the words and the end token.
     """
     beam = tf.convert_to_tensor(beam, tf.int32)
     batch = tf.shape(next(iter(context.values())))[0]

@@ -1,6 +1,7 @@
-"""The artifact, loaded: image bytes in, captions with log probabilities out. Training, evaluation and serving all call this.
+"""The artifact, loaded: image bytes in, captions with log probabilities out. Whoever captions an image calls this.
 
-A model.tar.gz holds ``1/saved_model.pb``, ``1/variables/`` and ``1/assets.extra/captioner.json`` (the card: what it was made of).
+A model.tar.gz holds ``1/saved_model.pb``, ``1/variables/`` and ``1/assets.extra/captioner.json`` (the card: what it was
+made of).
 """
 
 from __future__ import annotations
@@ -33,9 +34,12 @@ class Captioner:
         try:
             self.card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
             self._model = tf.saved_model.load(str(folder / "1"))
-            self._signatures = {name: self._model.signatures[name] for name in ("serving_default", "from_features", "with_beam")}
+            names = ("serving_default", "from_features", "with_beam")
+            self._signatures = {name: self._model.signatures[name] for name in names}
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            raise BadData(f"{folder} does not hold a captioner model ({type(error).__name__}: {_line(error)}).") from None
+            raise BadData(
+                f"{folder} does not hold a captioner model ({type(error).__name__}: {_line(error)})."
+            ) from None
 
     @classmethod
     def load(cls, source: Path, cache: Path | None = None) -> Captioner:
@@ -95,7 +99,7 @@ class Captioner:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a model.tar.gz into `folder`, whole or not at all. Raises BadData on anything but plain files inside it."""
+    """Unpack a model.tar.gz into `folder`, whole or not at all. Raises BadData on anything but plain files in it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:12]}."))
@@ -120,7 +124,9 @@ def unpack(archive: Path, folder: Path) -> None:
 def _captions(answer: dict[str, Any], count: int) -> list[tuple[Caption, ...]]:
     texts, scores = answer["captions"].numpy(), answer["log_probabilities"].numpy()
     return [
-        tuple(Caption(text.decode(), round(float(score), 5)) for text, score in list(zip(row, line, strict=True))[:count])
+        tuple(
+            Caption(text.decode(), round(float(score), 5)) for text, score in list(zip(row, line, strict=True))[:count]
+        )
         for row, line in zip(texts, scores, strict=True)
     ]
 

@@ -1,6 +1,7 @@
 """A training run's checkpoint: weights, optimizer, history and the best weights so far, in one atomic file.
 
-The step and the order of the data follow from the number of epochs done, and dropout from the step, so nothing else is needed.
+The step and the order of the data follow from the number of epochs done, and dropout from the step, so nothing else is
+needed.
 """
 
 from __future__ import annotations

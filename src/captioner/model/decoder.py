@@ -2,14 +2,15 @@
 
 Both are one LSTM whose input is hoisted out of the recurrence; they differ in what the image adds to it:
 
-- ``merge``, the seed's network: the pooled image vector is added to every word's embedding; the hidden state goes to the softmax.
+- ``merge``, the seed's network: the pooled image vector is added to every word's embedding; the hidden state goes to
+  the softmax.
 - ``attention``: the hidden state attends over the grid's cells and over a visual sentinel, so that the network can
   also look away from the image (Lu et al. 2017, "Knowing When to Look", arXiv:1612.01887, with scaled dot products).
   Attention does not feed back into the recurrence, so in training it is one matrix product over all steps.
 
 Shapes: B images, N rows per image (its captions in training, its beams in decoding), T steps, V words, U units, and
-C cells of D channels each. Images are projected once and shared by their N rows. Training sees real tokens only: the P of them
-lie packed, step after step, longest caption first, so that no product is spent on padding.
+C cells of D channels each. Images are projected once and shared by their N rows. Training sees real tokens only: the P
+of them lie packed, step after step, longest caption first, so that no product is spent on padding.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ class Recurrence(keras.layers.Layer):
         """
         steps = tf.shape(packing.sizes)[0]
         ends = tf.cumsum(packing.sizes)
-        outs = [tf.TensorArray(tf.float32, steps, element_shape=[None, self.units], infer_shape=False) for _ in range(3)]
+        outs = [
+            tf.TensorArray(tf.float32, steps, element_shape=[None, self.units], infer_shape=False) for _ in range(3)
+        ]
 
         def body(t: tf.Tensor, h: tf.Tensor, c: tf.Tensor, outs: Any) -> Any:
             size, end = packing.sizes[t], ends[t]
@@ -140,7 +143,10 @@ class Decoder(keras.Model):
         glorot = [keras.initializers.GlorotUniform(seed=seed * 100 + i) for i in range(12)]
         self.initializers = glorot
         self.embedding = keras.layers.Embedding(
-            vocabulary, params.embedding, embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed), name="embedding"
+            vocabulary,
+            params.embedding,
+            embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed),
+            name="embedding",
         )
         self.word_gates = dense(4 * params.units, use_bias=False, kernel_initializer=glorot[0], name="word_gates")
         self.recurrence = Recurrence(params.units, seed, name="recurrence")
@@ -163,18 +169,22 @@ class Decoder(keras.Model):
         raise NotImplementedError
 
     def inputs(self, image: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-        """Projected inputs of the recurrence [..., 4U], for embedded `words` [..., E] and what `per_row` gave of their images."""
+        """Projected inputs of the recurrence [..., 4U], for embedded `words` [..., E] and what `per_row` gave."""
         raise NotImplementedError
 
     def per_row(self, context: Context) -> tf.Tensor:
         """The part of the context that `inputs` adds to every word, [B, ...]."""
         raise NotImplementedError
 
-    def output(self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+    def output(
+        self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+    ) -> tf.Tensor:
         """What the softmax sees, [..., U]; `before` is h one step earlier, `look` how queries reach their images."""
         raise NotImplementedError
 
-    def hidden(self, context: Context, tokens: tf.Tensor, packing: Packing, drop: DropoutLike = no_dropout) -> tf.Tensor:
+    def hidden(
+        self, context: Context, tokens: tf.Tensor, packing: Packing, drop: DropoutLike = no_dropout
+    ) -> tf.Tensor:
         """Teacher forcing on whole sequences: what the softmax sees of each real token, packed [P, U]."""
         b, n, t = tf.unstack(tf.shape(tokens))
         words = drop(self.embedding(packing.pick(tokens)))
@@ -224,7 +234,9 @@ class Merge(Decoder):
     def inputs(self, image: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         return self.word_gates(words + image)
 
-    def output(self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+    def output(
+        self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+    ) -> tf.Tensor:
         return h
 
 
@@ -278,7 +290,9 @@ class Attention(Decoder):
     def inputs(self, image: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         return self.word_gates(words) + image
 
-    def output(self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+    def output(
+        self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
+    ) -> tf.Tensor:
         scale = float(self.params.units) ** -0.5
         sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
         query = self.query(h) * scale

@@ -28,7 +28,14 @@ class Graph(tf.Module):
     """What is saved. It holds plain variables only, so that nothing but the signatures is traced into the file."""
 
     def __init__(
-        self, encoder: Encoder, decoder: Decoder, vocabulary: Vocabulary, max_words: int, beam: int, top: int, length_power: float
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        vocabulary: Vocabulary,
+        max_words: int,
+        beam: int,
+        top: int,
+        length_power: float,
     ) -> None:
         super().__init__(name="captioner")
         self._encode, self._decoder = _untracked(encoder), _untracked(decoder)

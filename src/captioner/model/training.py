@@ -68,7 +68,7 @@ class Trainer:
         self._greedy = tf.function(self._caption, reduce_retracing=True)
 
     def train(self, grid: np.ndarray, captions: np.ndarray, step: int) -> tuple[float, int]:
-        """One update on `grid` [B, C, D] float16 and `captions` [B, N, T + 1]. Returns the loss a token and the tokens."""
+        """One update on `grid` [B, C, D] float16 and `captions` [B, N, T + 1]. Returns loss per token, and tokens."""
         loss, tokens = self._step(tf.constant(grid), tf.constant(captions), tf.constant(step))
         return float(loss), int(tokens)
 

@@ -33,13 +33,15 @@ def read_vectors(path: Path, wanted: Vocabulary, size: int) -> dict[str, np.ndar
                 word, *values = line.rstrip().split(" ")
                 if len(values) != size:
                     raise BadData(
-                        f"{path.name}, line {number}: a vector of {len(values)}, but the decoder's embedding is {size}: "
-                        "give the decoder that embedding, or another file."
+                        f"{path.name}, line {number}: a vector of {len(values)}, but the decoder's embedding is "
+                        f"{size}: give the decoder that embedding, or another file."
                     )
                 if word in wanted:
                     vectors[word] = np.array(values, np.float32)
     except FileNotFoundError:
-        raise BadData(f"There are no word vectors at {path}: set CAPTIONER_WORD_VECTORS or the decoder's word_vectors.") from None
+        raise BadData(
+            f"There are no word vectors at {path}: set CAPTIONER_WORD_VECTORS or the decoder's word_vectors."
+        ) from None
     except (OSError, ValueError) as error:
         raise BadData(f"{path} cannot be read as word vectors: {error}.") from None
     return vectors

@@ -41,7 +41,7 @@ class ExportReport:
 
 
 def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None = None) -> ExportReport:
-    """Write models/candidates/C/exported/model.tar.gz. Raises GateFailed when the artifact says anything else than training."""
+    """Write models/candidates/C/exported/model.tar.gz. Raises GateFailed when the artifact differs from training."""
     import tensorflow as tf
 
     from captioner.model.encoder import load_encoder
@@ -69,7 +69,9 @@ def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None
     report = ExportReport(candidate, sha256_file(target), weights_digest, target.stat().st_size, parity)
     write_json(paths.report("export", candidate), asdict(report))
     if not (parity.captions_equal and parity.log_probabilities_equal):
-        raise GateFailed(f"The artifact of {candidate} does not caption the golden images as training does: not usable.")
+        raise GateFailed(
+            f"The artifact of {candidate} does not caption the golden images as training does: not usable."
+        )
     return report
 
 
@@ -87,13 +89,14 @@ def check_parity(graph: Any, artifact: Captioner, images: Sequence[bytes]) -> Pa
 
     grid = graph.features(tf.constant(list(images)))
     expected = graph.captions(grid, graph._beam, graph._top)
+    wanted = expected["log_probabilities"]
     return Parity(
         images=len(images),
         captions_equal=[[c.caption for c in row] for row in artifact.caption(images)]
         == [[text.decode() for text in row] for row in expected["captions"].numpy()],
         log_probabilities_equal=bool(
-            np.allclose(_scores(artifact.caption(images)), expected["log_probabilities"], atol=TOLERANCE)
-            and np.allclose(_scores(artifact.caption_features(grid.numpy())), expected["log_probabilities"], atol=TOLERANCE)
+            np.allclose(_scores(artifact.caption(images)), wanted, atol=TOLERANCE)
+            and np.allclose(_scores(artifact.caption_features(grid.numpy())), wanted, atol=TOLERANCE)
         ),
     )
 

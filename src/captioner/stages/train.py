@@ -120,9 +120,7 @@ def run(
     key = identity(params, decoder_params, paths)
     checkpoint = Checkpoint(paths.checkpoints / key, trainer)
     history = [Epoch(**epoch) for epoch in checkpoint.restore()]
-    tracked = tracker.start(
-        f"train-{candidate}", {"captioner.candidate": candidate, "captioner.stage": "train"}
-    )
+    tracked = tracker.start(f"train-{candidate}", {"captioner.candidate": candidate, "captioner.stage": "train"})
     try:
         tracked.params({**_flat("train", params), **_flat(f"decoders.{candidate}", decoder_params)})
         for epoch in history:
@@ -196,9 +194,7 @@ def fit(
                 hypotheses += words_of(trainer.caption(features.rows(rows)), vocabulary)
                 progress.advance(len(rows))
         dev = score(hypotheses, data.dev_references)
-        epoch = Epoch(
-            number, loss, rate, dev.cider, dev.bleu_1, dev.bleu_4, dev.mean_words, dev.distinct
-        )
+        epoch = Epoch(number, loss, rate, dev.cider, dev.bleu_1, dev.bleu_4, dev.mean_words, dev.distinct)
         improved = not history or getattr(epoch, params.monitor) > max(getattr(e, params.monitor) for e in history)
         history.append(epoch)
         checkpoint.save([asdict(e) for e in history], improved)
@@ -253,8 +249,14 @@ def write_curve(path: Path, history: Sequence[Epoch]) -> None:
 
 def _track_epoch(tracked: Run, epoch: Epoch) -> None:
     values = asdict(epoch)
-    tracked.metrics({("loss" if n == "loss" else f"dev_{n}" if n != "learning_rate" else n): float(v)
-                     for n, v in values.items() if n != "epoch"}, step=epoch.epoch)
+    tracked.metrics(
+        {
+            ("loss" if n == "loss" else f"dev_{n}" if n != "learning_rate" else n): float(v)
+            for n, v in values.items()
+            if n != "epoch"
+        },
+        step=epoch.epoch,
+    )
 
 
 def _flat(prefix: str, section: Any) -> dict[str, Any]:
