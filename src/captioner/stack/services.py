@@ -74,15 +74,8 @@ def _prefect(port: int) -> Service:
 
 
 def _mlflow(port: int, paths: Paths) -> Service:
-    artifacts = (paths.mlflow / "artifacts").as_uri()
-
     def command(port: int) -> list[str]:
-        # Runs written without the server must be readable through it: one database, plain file artifacts.
-        return [
-            *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{paths.mlflow / 'mlflow.db'}"),
-            *("--default-artifact-root", artifacts, "--artifacts-destination", artifacts),
-        ]
+        return [sys.executable, "-m", "captioner.stack.mlflow_server", str(port), str(paths.mlflow / "mlflow.db")]
 
     # Its job runner is eight more processes that nothing here uses.
     return Service(
