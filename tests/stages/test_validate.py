@@ -18,9 +18,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from captioner.errors import BadData, GateFailed
+from captioner.errors import BadData, BadEnvironment, GateFailed
 from captioner.packs import PackWriter, digest
-from captioner.params import ValidateParams, parse_params
+from captioner.params import ValidateParams, load_params, parse_params
 from captioner.paths import Paths
 from captioner.records import (
     ImageRecord,
@@ -31,7 +31,8 @@ from captioner.records import (
     write_jsonl,
     write_manifest,
 )
-from captioner.stages import validate
+from captioner.settings import Settings
+from captioner.stages import acquire, validate
 
 LIMITS: dict[str, Any] = {
     "captions_per_image": 3,
@@ -369,6 +370,23 @@ def test_an_orphan_row_that_is_none_is_bad_data(dataset: Dataset, paths: Paths) 
 
 
 # The real thing
+
+
+def test_the_sample_passes_with_nothing_set_aside(paths: Paths, settings: Settings) -> None:
+    sample = load_params(paths.params)
+    acquire.run(sample.acquire, paths, settings)
+    report = validate.run(sample.validate_, paths)
+    assert report.quarantined == {}
+    assert sample.acquire.sample is not None
+    assert report.images == sample.acquire.sample.images
+    assert report.expectations["raw_met"] == report.expectations["raw_run"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(dataset: Dataset, paths: Paths) -> None:
+    dataset.write()
+    (paths.root / "reports").write_text("a file, where the folder should be")
+    with pytest.raises(BadEnvironment, match=r"validate\.json cannot be written"):
+        validate.run(params(), paths)
 
 
 def flickr8k_rows(folder: Path) -> Iterable[tuple[str, bytes, Split, tuple[str, ...]]]:

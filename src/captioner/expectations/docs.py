@@ -32,7 +32,7 @@ STAGES = {
     "raw": "As it came: rows that break a rule are set aside",
     "validated": "What is left: every rule must be met",
 }
-_PREFIX = re.compile("^expect_(column_values_to_|compound_columns_to_|table_)?(be_)?")
+_UNSAID = re.compile("^expect_(column_values_to_|compound_columns_to_|table_)?(be_)?|(_to_be_|(?<=_))between$")
 _WORDS = {"min_value": "at least ", "max_value": "at most ", "value_set": "", "regex": ""}
 _FOREIGN = re.compile(
     r"<script.*?</script>|<footer>.*?</footer>"
@@ -121,10 +121,11 @@ def _asks(outcome: Outcome) -> str:
     """The expectation in words that fit a cell: Great Expectations' name and its limits."""
     options = dict(outcome.rule.options)
     column = options.pop("column", None) or " + ".join(options.pop("column_list", ()))
-    name = _PREFIX.sub("", outcome.rule.expectation).replace("_", " ")
+    name = _UNSAID.sub("", outcome.rule.expectation).replace("_", " ")
     limits = ", ".join(f"{_WORDS.get(key, key)}{_shown(value)}" for key, value in options.items())
     where = f" where {outcome.rule.where[0]} is {outcome.rule.where[1]}" if outcome.rule.where else ""
-    return f"{column + ' ' if column else ''}{name}{where}{': ' + limits if limits else ''}"
+    asked = " ".join(filter(None, (column, name))) + where
+    return f"{asked}: {limits}" if limits else asked
 
 
 def _shown(value: object) -> str:
