@@ -25,7 +25,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 CANDIDATES = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["candidates"]
-LONGEST_MODULE = 300
+LONGEST_MODULE = 320  # about 300: a formatter's line breaks must not split a module
 
 # Imported by every stage, and none of them decides what a stage computes: the wording of errors, the places of files,
 # the progress bar, protocols, and the reader of values that DVC tracks as params already. As deps, a reworded

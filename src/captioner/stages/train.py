@@ -33,6 +33,7 @@ class NoRun:
     """A run that nobody remembers."""
 
     id = ""
+    url = ""
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
@@ -76,6 +77,20 @@ class TrainReport:
     parameters: int
     word_vectors: Coverage | None
     epochs: list[Epoch] = field(default_factory=list)
+
+    def render(self) -> str:
+        """The report for people."""
+        vectors = self.word_vectors
+        lines = [
+            f"{self.candidate}: {self.parameters:,} weights, {self.vocabulary:,} words, {self.captions:,} captions, "
+            f"{self.unknown_words:.1%} of their words unknown",
+            *([f"word vectors: {vectors.file} has {vectors.found:,} of {vectors.words:,} words"] if vectors else []),
+            "epoch   loss  dev CIDEr  BLEU-4  words",
+        ]
+        for e in self.epochs:
+            best = "  best" if e.epoch == self.best_epoch else ""
+            lines.append(f"{e.epoch:>5} {e.loss:>6.3f} {e.cider:>10.1f} {e.bleu_4:>7.1f} {e.mean_words:>6.1f}{best}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
