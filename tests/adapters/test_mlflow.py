@@ -380,6 +380,7 @@ def test_the_register_stage_on_a_real_store(
     assert run.data.metrics["test_cider"] > 100
     assert run.data.metrics["slice/dog/cider"] > 100
     assert [m.step for m in client.get_metric_history(run.info.run_id, "dev_cider")] == [1, 2]
+    assert len(run.outputs.model_outputs) == 1
     assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"raw", "validated", "features"}
     listed = {file.path for folder in ("", "evaluation") for file in client.list_artifacts(run.info.run_id, folder)}
     assert {"dvc.lock", "params.yaml", "evaluation/gallery.html", "evaluation/predictions.jsonl"} <= listed

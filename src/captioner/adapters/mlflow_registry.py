@@ -61,6 +61,19 @@ class MlflowRegistry:
             newest = max((int(version.version) for version in found), default=None)
             return None if newest is None else self._version(name, str(newest))
 
+    def by_version(self, name: str, version: str) -> ModelVersion | None:
+        """The version with this number, or None."""
+        from mlflow.exceptions import MlflowException
+
+        self._client()
+        with in_our_words(self.uri):
+            try:
+                return self._version(name, version)
+            except MlflowException as error:
+                if _missing(error):
+                    return None
+                raise
+
     def create(self, name: str, artifact: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """Register `artifact` as a new version, tagged with its digest and `tags`.
 
@@ -147,6 +160,8 @@ class MlflowRegistry:
         self, client: MlflowClient, name: str, artifact: Path, run_id: str, tags: Mapping[str, str]
     ) -> tuple[str, str]:
         """MLflow's logged model, and where its files lie."""
+        from mlflow.entities import LoggedModelOutput
+
         experiment = client.get_run(run_id).info.experiment_id
         logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=dict(tags))
         try:
@@ -158,6 +173,7 @@ class MlflowRegistry:
             client.finalize_logged_model(logged.model_id, "FAILED")
             raise
         client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         return str(logged.model_id), str(logged.artifact_location)
 
     def _scratch(self) -> Path:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["MlflowRun", "MlflowTracker", "tracking_uri"]
 
 T = TypeVar("T")
+# Without it the UI takes an experiment for one with language models, and shows traces where its runs should be.
+TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's own limits: longer ones are refused, not cut.
 PARAM_CHARACTERS, TAG_CHARACTERS = 6000, 5000
 PARAMS_AT_ONCE, METRICS_AT_ONCE, TAGS_AT_ONCE = 100, 1000, 100
@@ -133,7 +135,7 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
     found: Experiment | None = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags=TRAINING))
         except MlflowException:
             # Somebody else was faster; whatever else went wrong is said by the second look.
             found = client.get_experiment_by_name(name)

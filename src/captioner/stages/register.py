@@ -66,7 +66,7 @@ class RegisterReport:
 
     def render(self) -> str:
         """For a terminal."""
-        lines = [f"{one.candidate}: {one.said}" for one in self.candidates]
+        lines = [line for one in self.candidates for line in _lines(one)]
         return "\n".join(
             [*lines, f"{self.name}: champion {_shown(self.champion)}, challenger {_shown(self.challenger)}"]
         )
@@ -244,19 +244,34 @@ def _made(folder: Path) -> Path:
 
 def _said(version: str, alias: str, verdict: Verdict) -> str:
     if verdict.passed:
-        return f"version {version} is {alias}. {' '.join(check.sentence for check in verdict.checks)}"
+        return f"version {version} is {alias}."
     return f"refused; it is registered as version {version}, without an alias. {' '.join(verdict.reasons)}"
+
+
+def _lines(one: CandidateReport) -> Iterator[str]:
+    yield f"{one.candidate}: {one.said}"
+    if one.verdict is not None and one.verdict.passed:
+        yield from (f"  {check.sentence}" for check in one.verdict.checks)
 
 
 def _shown(version: str | None) -> str:
     return f"version {version}" if version else "nobody"
 
 
+def _figure(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.2f}"
+
+
 def _markdown(one: CandidateReport) -> str:
     run = f" · [run in MLflow]({one.run_url})" if one.run_url else ""
     lines = [f"## {one.candidate}: {one.outcome}{run}", "", one.said, ""]
     scores = {METRIC_NAMES.get(name, name): value for name, value in one.scores.items()}
-    lines += ["| score | on the test set |", "| --- | ---: |", *(f"| {n} | {v:.2f} |" for n, v in scores.items()), ""]
+    lines += [
+        "| score | on the test set |",
+        "| --- | ---: |",
+        *(f"| {n} | {_figure(v)} |" for n, v in scores.items()),
+        "",
+    ]
     if one.verdict is None:
         return "\n".join(lines)
     lines += ["| check | passed | why |", "| --- | --- | --- |"]
