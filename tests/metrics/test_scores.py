@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +14,8 @@ from captioner.errors import BadData
 from captioner.metrics import Scorer, bleu, score
 from captioner.text import Vocabulary, tokenize
 from tests.sentences import corpus
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_is_reported_beside_the_scores() -> None:
@@ -83,3 +89,15 @@ def test_a_caption_that_ends_at_the_limit_keeps_its_last_word() -> None:
     vocabulary = Vocabulary.build([["a", "dog", "runs", "home"]], min_count=1)
     without_end = vocabulary.encode(["a", "dog", "runs", "home"], max_words=4)[:-1]
     assert vocabulary.decode(without_end) == "a dog runs home"
+
+
+def test_scores_are_the_same_bits_in_every_process() -> None:
+    """Sets of words are in another order in each process; sums in that order would differ in their last bit."""
+    code = "from tests.sentences import corpus; from captioner.metrics import *; "
+    code += "c = corpus(80, seed=14); print(repr(score(*c)), [float(x).hex() for x in cider_each(*c)])"
+    seen = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        seen.add(done.stdout)
+    assert len(seen) == 1
