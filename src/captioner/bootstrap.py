@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captioner.errors import BadParams
+from captioner.model.runtime import start_tensorflow
 from captioner.params import Params, load_params
 from captioner.paths import Paths
 from captioner.settings import Settings
@@ -87,14 +87,13 @@ def _validate(app: App) -> Any:
 
 
 def _features(app: App) -> Any:
-    use_cores(app.settings.threads)
     from captioner.stages import features
 
     return features.run(app.params.features, app.paths, app.settings)
 
 
 def _train(app: App, candidate: str) -> Any:
-    use_cores(app.settings.threads)
+    start_tensorflow(app.settings.threads)
     from captioner.stages import train
 
     return train.run(
@@ -108,14 +107,14 @@ def _train(app: App, candidate: str) -> Any:
 
 
 def _export(app: App, candidate: str) -> Any:
-    use_cores(app.settings.threads)
+    start_tensorflow(app.settings.threads)
     from captioner.stages import export
 
     return export.run(app.params.export, app.paths, candidate, weights=app.settings.weights)
 
 
 def _evaluate(app: App, candidate: str) -> Any:
-    use_cores(app.settings.threads)
+    start_tensorflow(app.settings.threads)
     from captioner.stages import evaluate
 
     return evaluate.run(app.params.evaluate, app.paths, candidate)
@@ -144,12 +143,3 @@ STAGES: dict[str, Callable[..., Any]] = {
     "register": _register,
     "deploy": _deploy,
 }
-
-
-def use_cores(threads: int) -> None:
-    """Tell TensorFlow, before its first import, how many threads it has, and to keep its start-up chatter down."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captioner.bootstrap import App, use_cores
+from captioner.bootstrap import App
 from captioner.errors import BadData, BadEnvironment, BadImage, BadInput, CaptionerError
 from captioner.images import normalise
+from captioner.model.runtime import start_tensorflow
 from captioner.progress import track
 from captioner.records import Caption
 
@@ -36,7 +37,7 @@ def caption_all(
     app: App, sources: Sequence[str], model: str | None, beam: int | None, top: int | None, as_json: bool
 ) -> int:
     """Caption every image of `sources` and print the answers in order. Returns 2 when one of them failed, else 0."""
-    use_cores(app.settings.threads)
+    start_tensorflow(app.settings.threads)
     images = list(expand(sources))
     loaded = load_model(app, model or "champion")
     failed = 0
@@ -138,7 +139,7 @@ def load_model(app: App, model: str) -> Loaded:
     found = registry.by_alias(name, alias) if alias else registry.by_version(name, version)
     if found is None:
         raise BadData(f"The registry has no {model} of {name}: run the pipeline first (captioner run).")
-    archive = registry.fetch(found, app.paths.home / "models")
+    archive = registry.fetch(found, app.paths.home / "models" / found.digest)
     return Loaded(Captioner.load(archive, app.paths.unpacked), found.version)
 
 

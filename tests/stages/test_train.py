@@ -96,8 +96,8 @@ def test_the_run_is_tracked_live(data: Paths) -> None:
     (tracked,) = tracker.runs
     assert tracked.tag("captioner.weights_digest") == report.weights_digest
     assert tracked.tag("captioner.candidate") == "attention"
-    assert [step for step, values in tracked.logged_metrics if "loss" in values] == [1, 2, 3]
-    assert tracked.logged_params["train.epochs"] == 3
+    assert [step for step, values in tracked.history if "loss" in values] == [1, 2, 3]
+    assert tracked.kept_params["train.epochs"] == 3
 
 
 def test_features_of_another_manifest_are_refused(data: Paths) -> None:

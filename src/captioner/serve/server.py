@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from captioner.errors import BadData, BadEnvironment, BadParams
+from captioner.model.runtime import start_tensorflow
 from captioner.serve.application import QUEUE, Application, Model
 
 DRAIN_S = 25.0  # SageMaker kills 30 s after SIGTERM
@@ -25,7 +26,7 @@ DRAIN_S = 25.0  # SageMaker kills 30 s after SIGTERM
 def serve(model_dir: Path, host: str, port: int) -> int:
     """Serve until SIGTERM or SIGINT. Raises BadData, BadParams, BadEnvironment."""
     workers = number(os.environ, "CAPTIONER_WORKERS", 1)
-    use_threads(number(os.environ, "CAPTIONER_THREADS", os.cpu_count() or 1))
+    start_tensorflow(number(os.environ, "CAPTIONER_THREADS", os.cpu_count() or 1))
     started = time.monotonic()
     model = load(model_dir)
     version, digest = os.environ.get("CAPTIONER_MODEL_VERSION", ""), os.environ.get("CAPTIONER_MODEL_DIGEST", "")
@@ -77,14 +78,6 @@ def listen(application: Any, host: str, port: int, threads: int) -> int:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
-
-
-def use_threads(count: int) -> None:
-    """Tell TensorFlow, before its first import, how many threads it has: two variants must fit on a small machine."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(count)
-    os.environ["TF_NUM_INTEROP_THREADS"] = str(min(2, count))
 
 
 def number(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -21,6 +21,7 @@ from captioner.featurestore.index import FeatureStore
 from captioner.featurestore.packed import write_packed
 from captioner.featurestore.shards import DamagedShard, Features
 from captioner.model.identity import describe
+from captioner.model.runtime import start_tensorflow
 from captioner.packs import PackReader
 from captioner.params import FeaturesParams
 from captioner.paths import Paths
@@ -95,6 +96,7 @@ class _Stage:
 
     def _encode(self, missing: Sequence[ImageRecord], hits: int) -> None:
         # Here and not above: a run that has nothing to encode does not wait for TensorFlow.
+        start_tensorflow(self.settings.threads)
         from captioner.featurestore.extract import Extractor
         from captioner.model.encoder import load_encoder
 

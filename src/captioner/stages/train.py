@@ -34,6 +34,7 @@ class NoRun:
 
     id = ""
     url = ""
+    url = ""
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...

@@ -1,0 +1,41 @@
+"""TensorFlow's first import: how many threads it has, and that it keeps its greetings to itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def start_tensorflow(threads: int) -> None:
+    """Import TensorFlow with `threads` threads. It must not have been imported before; later calls do nothing.
+
+    Its C++ side greets on standard error before any logging level is in force, so that is where it is held back.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    # Level 3 hides warnings about kernels that were chosen instead of others; what matters comes as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    with _without_stderr():
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+        tf.constant(0)
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
