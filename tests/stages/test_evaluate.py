@@ -158,24 +158,26 @@ def test_plots_and_gallery_lie_beside_the_report(paths: Paths, data: tuple[Packe
     assert slices[0] == "slice,images,cider,bleu_4"
     assert any(line.startswith("combination/seen,") for line in slices)
     scores = (folder / "scores.csv").read_text().splitlines()
-    assert scores[0] == "who,score,value"
-    assert len(scores) == 1 + 3 * 6
+    assert scores[0] == "score,model,nearest_neighbour,person"
+    assert [line.split(",")[0] for line in scores[1:]] == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "CIDEr", "ROUGE-L"]
+    assert float(scores[1].split(",")[1]) == pytest.approx(100.0)
     assert len((folder / "lengths.csv").read_text().splitlines()) == 32
     html = (paths.predictions("merge") / "gallery.html").read_text()
     assert html.count("<img ") == 9
     assert html.count("<figcaption>") == 9
 
 
-@pytest.mark.parametrize("images", [10, 15, 25])
-def test_a_small_test_set_shows_each_image_once_at_most(paths: Paths, images: int) -> None:
+@pytest.mark.parametrize(("images", "shown"), [(3, 1), (7, 2), (10, 3), (15, 6), (25, 9)])
+def test_a_small_test_set_shows_each_image_once_at_most(paths: Paths, images: int, shown: int) -> None:
     write_images(paths, images)
     features = PackedFeatures.open(paths.features)
     test = select(read_manifest(paths.validated / "manifest.jsonl"), features.ids, "test")
     many = PARAMS.model_copy(update={"gallery": 50})
     judge(many, paths, "merge", "", test, features, predictions_of(test, truth(test)))
     html = (paths.predictions("merge") / "gallery.html").read_text()
-    shown = [record.id for record in test.records if f">{record.id}<" in html]
-    assert html.count("<img ") == len(shown) == len(test.records) // 3 * 3
+    assert html.count("<img ") == sum(f">{record.id}<" in html for record in test.records) == shown
+    assert 0 < html.count("<section ") <= 3
+    assert html.count('<div class="cards"></div>') == 0
 
 
 def test_outs_are_the_same_bytes_each_time(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:

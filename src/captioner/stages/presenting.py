@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from captioner.evaluation import LONGEST, EvaluateReport, EvaluationSet, histogram
 from captioner.gallery import Entry, Page, Section, Table
-from captioner.metrics import Scores
 from captioner.params import EvaluateParams
 from captioner.records import Prediction, write_text
 
@@ -30,11 +29,11 @@ SHOWN: Mapping[str, str] = {
 
 def write_plots(folder: Path, report: EvaluateReport, hypotheses: Sequence[str], test: EvaluationSet) -> None:
     """scores.csv, slices.csv and lengths.csv, for dvc plots and for the figures."""
-    columns: dict[str, Scores] = {"model": report.scores, "nearest neighbour": report.baseline}
+    columns = {"model": report.scores, "nearest_neighbour": report.baseline}
     if report.human:
-        columns["human"] = report.human
-    rows = [f"{who},{name},{getattr(scores, name)!r}" for who, scores in columns.items() for name in SHOWN]
-    write_text(folder / "scores.csv", "\n".join(["who,score,value", *rows]) + "\n")
+        columns["person"] = report.human
+    rows = [",".join([text, *(repr(getattr(one, name)) for one in columns.values())]) for name, text in SHOWN.items()]
+    write_text(folder / "scores.csv", "\n".join([",".join(["score", *columns]), *rows]) + "\n")
     rows = [f"{name},{one.images},{one.cider!r},{one.bleu_4!r}" for name, one in report.slices.items()]
     write_text(folder / "slices.csv", "\n".join(["slice,images,cider,bleu_4", *rows]) + "\n")
     said = histogram(hypotheses)
@@ -59,6 +58,11 @@ def gallery_page(
     count = min(params.gallery, max(1, len(ranked) // 3))
     best, rest, worst = ranked[:count], ranked[count : max(count, len(ranked) - count)], ranked[count:][-count:][::-1]
     some = sorted(random.Random(params.seed).sample(rest, min(count, len(rest))), key=lambda entry: entry.id)
+    sections = (
+        Section("Random", "Drawn from what is neither among the best nor among the worst.", tuple(some)),
+        Section("Best", "The highest CIDEr.", tuple(best)),
+        Section("Worst", "The lowest CIDEr.", tuple(worst)),
+    )
     return Page(
         title=f"Captions by {report.candidate}",
         facts=(
@@ -70,11 +74,7 @@ def gallery_page(
             ("copied from training", f"{report.copied:.0%}"),
         ),
         tables=(_score_table(report), _slice_table(report)),
-        sections=(
-            Section("Random", "Drawn from what is neither among the best nor among the worst.", tuple(some)),
-            Section("Best", "The highest CIDEr.", tuple(best)),
-            Section("Worst", "The lowest CIDEr.", tuple(worst)),
-        ),
+        sections=tuple(section for section in sections if section.entries),
     )
 
 
