@@ -33,7 +33,7 @@ class Checkpoint:
             self.best = weights
         arrays = {f"weights/{name}": array for name, array in weights.items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
-        arrays |= {f"optimizer/{i:03d}": np.asarray(v.value) for i, v in enumerate(self.trainer.optimizer.variables)}
+        arrays |= {f"optimizer/{i:03d}": v.value.numpy() for i, v in enumerate(self.trainer.optimizer.variables)}
         arrays["history"] = np.frombuffer(json.dumps(history).encode(), np.uint8)
         write_bytes(self.file, pack_arrays(arrays))
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from captioner.errors import BadData, BadParams
 from captioner.model import lite0, preprocess, zoo
+from captioner.model.runtime import start_tensorflow
 from captioner.records import FeaturesMeta, read_json, write_json
 
 NAMES: tuple[str, ...] = (lite0.NAME, *sorted(zoo.ZOO))
@@ -27,9 +29,11 @@ def check_names(name: str, layout: str) -> None:
         raise BadParams(f"There is no layout {layout!r}; the valid ones are: {', '.join(LAYOUTS)}.")
 
 
-def describe(name: str, layout: str, weights: Path | None, cache: Path) -> FeaturesMeta:
-    """What ``load_encoder`` with the same arguments would be. An encoder of keras.applications is built the first time
-    that it is asked for, and remembered in `cache`. Raises what ``load_encoder`` raises.
+def describe(name: str, layout: str, weights: Path | None, cache: Path, threads: int | None = None) -> FeaturesMeta:
+    """What ``load_encoder`` with the same arguments would be. Raises what it raises.
+
+    An encoder of keras.applications is built the first time that it is asked for (TensorFlow on `threads` threads), and
+    remembered in `cache`.
     """
     check_names(name, layout)
     if name == lite0.NAME:
@@ -39,6 +43,7 @@ def describe(name: str, layout: str, weights: Path | None, cache: Path) -> Featu
     try:
         return FeaturesMeta(**read_json(known))
     except (BadData, TypeError):
+        start_tensorflow(threads or os.cpu_count() or 1)
         from captioner.model.encoder import load_encoder
 
         meta = load_encoder(name, layout, weights, cache).meta

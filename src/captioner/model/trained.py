@@ -53,7 +53,7 @@ def read_trained(folder: Path) -> tuple[Decoder, Vocabulary, FeaturesMeta, int]:
 
 def weights_of(decoder: Decoder) -> dict[str, np.ndarray]:
     """Every weight by its path in the network, e.g. ``word_gates/kernel``."""
-    return {"/".join(v.path.split("/")[-2:]): np.asarray(v.value) for v in decoder.weights}
+    return {"/".join(v.path.split("/")[-2:]): v.value.numpy() for v in decoder.weights}
 
 
 def load_weights(decoder: Decoder, arrays: Mapping[str, np.ndarray], source: str) -> None:

@@ -49,7 +49,7 @@ def read_vectors(path: Path, wanted: Vocabulary, size: int) -> dict[str, np.ndar
 
 def start_from(path: Path, decoder: Decoder, vocabulary: Vocabulary) -> Coverage:
     """Put the file's vectors, scaled to the spread of the initial embedding, into the decoder. Raises BadData."""
-    table = np.array(decoder.embedding.embeddings.value)
+    table = decoder.embedding.embeddings.value.numpy()
     vectors = read_vectors(path, vocabulary, table.shape[1])
     if not vectors:
         raise BadData(f"{path.name} holds none of the vocabulary's words.")
