@@ -378,7 +378,7 @@ def test_the_register_stage_on_a_real_store(
     assert run.info.status == "FINISHED"
     assert run.data.params["decoders.attention.kind"] == "attention"
     assert run.data.metrics["test_cider"] > 100
-    assert run.data.metrics["slice/dog/cider"] > 100
+    assert run.data.metrics["slice_cider/dog"] > 100
     assert [m.step for m in client.get_metric_history(run.info.run_id, "dev_cider")] == [1, 2]
     assert len(run.outputs.model_outputs) == 1
     assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"raw", "validated", "features"}

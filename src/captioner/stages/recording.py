@@ -6,11 +6,16 @@ run is rebuilt from ``reports/train-C.json``, epoch by epoch. Knows nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from captioner import lineage
+from captioner.errors import BadEnvironment
 from captioner.evidence import Candidate
+from captioner.figures import write_figures
 from captioner.params import Params
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
@@ -21,7 +26,6 @@ DATASETS = {
     "validated": ("data/validated", "captions"),
     "features": ("data/features", "images"),
 }
-GROUPS = {"slice": "slices", "baseline": "baseline", "human": "human"}  # metric's folder → part of the report
 UNKNOWN = "unknown"
 
 
@@ -48,6 +52,18 @@ def record(tracker: Tracker, candidate: Candidate, params: Params, paths: Paths)
         raise
     run.end()
     return run
+
+
+@contextmanager
+def scratch(paths: Paths) -> Iterator[Path]:
+    """A folder for as long as the block runs. Raises BadEnvironment when the disk refuses."""
+    try:
+        paths.home.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=paths.home, prefix=".register-")
+    except OSError as error:
+        raise BadEnvironment(f"{paths.home} cannot be written: {error.strerror or error}.") from None
+    with folder as path:
+        yield Path(path)
 
 
 def predictions_uri(run: Run, candidate: Candidate) -> str:
@@ -92,15 +108,17 @@ def _rebuild(tracker: Tracker, candidate: Candidate) -> Run:
 
 
 def _beside_scores(candidate: Candidate) -> dict[str, float]:
-    """Slices and baselines of the evaluation, and the artifact's size, as metrics that runs can be compared by."""
-    found = {"artifact_bytes": float(candidate.export.get("bytes") or candidate.artifact.stat().st_size)}
-    groups = {group: candidate.evaluate.get(key) or {} for group, key in GROUPS.items()}
-    for group, entries in groups.items():
-        for name, value in entries.items():
-            values = value.items() if isinstance(value, Mapping) else [("", value)]
-            for inner, number in values:
-                if isinstance(number, (int, float)):
-                    found["/".join(filter(None, (group, _metric_name(name), inner)))] = float(number)
+    """Slices, baseline and a person's scores, and the artifact's size: metrics that runs can be compared by.
+
+    MLflow draws what has the same folder side by side, so the slices are sorted by score and not by slice.
+    """
+    found = {"artifact_bytes": float(candidate.artifact.stat().st_size)}
+    for group in ("baseline", "human"):
+        for name, value in (candidate.evaluate.get(group) or {}).items():
+            found[f"{group}/{name}"] = float(value)
+    for slice_name, scores in (candidate.evaluate.get("slices") or {}).items():
+        for name, value in scores.items():
+            found[f"slice_{name}/{_metric_name(slice_name)}"] = float(value)
     return found
 
 
@@ -124,6 +142,9 @@ def _files(run: Run, candidate: Candidate, paths: Paths) -> None:
     for folder in (paths.plots("train", candidate.name), paths.plots("evaluate", candidate.name)):
         if folder.is_dir():
             run.file(folder, f"plots/{folder.name}")
+    with scratch(paths) as drawn:
+        if write_figures(paths, candidate.name, drawn):
+            run.file(drawn, "figures")
     for path in (paths.root / "dvc.lock", paths.params):
         if path.is_file():
             run.file(path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ from captioner.params import RegisterParams, load_params
 from captioner.paths import Paths
 from captioner.ports import ModelVersion, Registry, Run, Tracker
 from captioner.records import read_predictions, write_json
-from captioner.stages.recording import dvc_tags, predictions_uri, record
+from captioner.stages.recording import dvc_tags, predictions_uri, record, scratch
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 GATE, GATE_KEY = "captioner.gate", "captioner.gate_key"
@@ -186,11 +185,8 @@ class _Desk:
         test_set = champion.tags.get("captioner.test_set", "")
         if test_set != candidate.test_set:
             return Evidence(called, test_set, 0.0, ())
-        try:
-            with tempfile.TemporaryDirectory(dir=_made(self.paths.home), prefix=".champion-") as folder:
-                predictions = read_predictions(self.registry.fetch_predictions(champion, Path(folder)))
-        except OSError as error:
-            raise BadEnvironment(f"{self.paths.home} cannot be written: {error.strerror or error}.") from None
+        with scratch(self.paths) as folder:
+            predictions = read_predictions(self.registry.fetch_predictions(champion, folder))
         captions = best_captions(predictions, references, f"The predictions of {called}, the champion,")
         metric = self.params.metric
         return Evidence(
@@ -229,17 +225,13 @@ def _tagged_slices(champion: ModelVersion) -> dict[str, object]:
 def _one_at_a_time(paths: Paths) -> Iterator[None]:
     """Two registrations at once would both find the digest missing, and make it two versions."""
     try:
-        lock = (_made(paths.home) / "register.lock").open("a")
+        paths.home.mkdir(parents=True, exist_ok=True)
+        lock = (paths.home / "register.lock").open("a")
     except OSError as error:
         raise BadEnvironment(f"{paths.home} cannot be written: {error.strerror or error}.") from None
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _said(version: str, alias: str, verdict: Verdict) -> str:
