@@ -1,4 +1,4 @@
-"""A local AWS for tests: a real `python -m captioner.emulator`, real boto3 clients, and short cuts to what tests create."""
+"""A local AWS for tests: a real `python -m captioner.emulator`, real boto3 clients, and short cuts."""
 
 from __future__ import annotations
 

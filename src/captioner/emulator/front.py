@@ -17,8 +17,10 @@ from urllib.parse import unquote
 from captioner.emulator.control import Control
 from captioner.emulator.endpoints import Endpoints
 from captioner.emulator.faults import AwsError
-from captioner.emulator.objects import CHUNK, Objects
-from captioner.emulator.runtime import invoke
+from captioner.emulator.listener import blocks
+from captioner.emulator.objects import Objects
+from captioner.emulator.runtime import MAX_BODY, invoke
+from captioner.emulator.s3_front import S3Front
 from captioner.emulator.store import Store
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _CREDENTIAL = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
 _INVOCATIONS = re.compile(r"^/endpoints/([^/]+)/invocations$")
 _TARGET = "SageMaker."
-_MAX_JSON = 1 << 20
+MAX_JSON = 1 << 20
 
 
 class Front:
@@ -35,6 +37,7 @@ class Front:
 
     def __init__(self, store: Store, endpoints: Endpoints, objects: Objects) -> None:
         self._store, self._endpoints, self._objects = store, endpoints, objects
+        self._s3 = S3Front(objects)
         self._control = Control(store, endpoints, objects)
         self._moto: WSGIApplication | None = None
         self._moto_lock = threading.Lock()
@@ -47,7 +50,7 @@ class Front:
         if service == "sagemaker":
             return self._sagemaker(environ, start_response)
         if service == "s3":
-            return self._objects(environ, start_response)
+            return self._s3(environ, start_response)
         return self._others()(environ, start_response)
 
     def _own(self, path: str, start_response: StartResponse) -> Iterable[bytes]:
@@ -87,7 +90,7 @@ class Front:
             operation = environ.get("HTTP_X_AMZ_TARGET", "").removeprefix(_TARGET)
             if operation not in self._control.operations:
                 return self._others()(environ, start_response)
-            body = environ["wsgi.input"].read(min(_length(environ), _MAX_JSON))
+            body = read_at_most(blocks(environ), MAX_JSON)
             return _json(start_response, 200, self._control.call(operation, body), "application/x-amz-json-1.1")
         except AwsError as error:
             return _fault(start_response, error)
@@ -101,8 +104,7 @@ class Front:
             key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")
         }
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
-        blocks = iter(lambda: environ["wsgi.input"].read(CHUNK), b"")
-        reply = invoke(self._endpoints, name, headers, blocks, _length(environ))
+        reply = invoke(self._endpoints, name, headers, read_at_most(blocks(environ), MAX_BODY))
         start_response("200 OK", [*reply.headers, ("Content-Length", str(len(reply.body)))])
         return [reply.body]
 
@@ -132,8 +134,14 @@ def signing_name(environ: WSGIEnvironment) -> str:
     return "s3"
 
 
-def _length(environ: WSGIEnvironment) -> int:
-    return int(environ.get("CONTENT_LENGTH") or 0)
+def read_at_most(pieces: Iterable[bytes], limit: int) -> bytes:
+    """The whole body. Raises AwsError when it is longer than `limit` bytes; the rest is not read."""
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > limit:
+            raise AwsError("413", f"HTTP content length exceeded {limit} bytes.", status=413)
+    return bytes(body)
 
 
 def _json(

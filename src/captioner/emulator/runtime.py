@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from captioner.emulator.children import HOST
@@ -30,10 +30,8 @@ class Reply:
     headers: list[tuple[str, str]]
 
 
-def invoke(endpoints: Endpoints, name: str, headers: Mapping[str, str], body: Iterable[bytes], length: int) -> Reply:
+def invoke(endpoints: Endpoints, name: str, headers: Mapping[str, str], body: bytes) -> Reply:
     """Answer one InvokeEndpoint. `headers` has lower-case names. Raises AwsError."""
-    if length > MAX_BODY:
-        raise AwsError("413", f"HTTP content length exceeded {MAX_BODY} bytes.", status=413)
     _check_headers(headers)
     status, fleet = endpoints.serving(name)
     if status is None:
@@ -41,9 +39,8 @@ def invoke(endpoints: Endpoints, name: str, headers: Mapping[str, str], body: It
     if status not in SERVING or fleet is None:
         raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} is {status}, not InService.")
     variant = _variant(fleet, name, headers.get(TARGET.lower()))
-    content = b"".join(body)
     started = time.monotonic()
-    answer_status, answer_headers, answer = _ask(fleet, variant, headers, content)
+    answer_status, answer_headers, answer = _ask(fleet, variant, headers, body)
     fleet.count(variant, answer_status, int((time.monotonic() - started) * 1e6))
     if not 200 <= answer_status < 300:
         raise _model_error(name, answer_status, answer)

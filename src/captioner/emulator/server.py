@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from captioner.emulator.artifacts import Artifacts
@@ -17,18 +15,17 @@ from captioner.emulator.children import HOST, Children
 from captioner.emulator.endpoints import Endpoints
 from captioner.emulator.front import Front
 from captioner.emulator.instance import Site
+from captioner.emulator.listener import bind, ignore_signals, leave_on_signals, serve_until_signal
 from captioner.emulator.objects import Objects
 from captioner.emulator.store import Store
 from captioner.errors import BadEnvironment, CaptionerError, WorkspaceBusy
 
-THREADS = 32  # requests at once: most of them wait for an instance or for S3
 STARTUP_S = 240.0  # SageMaker's default for a container's first healthy ping
-MAX_UPLOAD = 6 << 30  # a single PUT in S3 is at most 5 GB
 
 
 def serve(home: Path, port: int, startup_s: float = STARTUP_S) -> None:
     """Serve until SIGTERM or SIGINT. Raises WorkspaceBusy when another emulator has `home`, BadEnvironment."""
-    with _lock(home), contextlib.ExitStack() as closing:
+    with _lock(home), contextlib.closing(bind(port)) as listening, contextlib.ExitStack() as closing:
         children = Children()
         objects = Objects(home / "s3", home / "logs" / "s3.log", children)
         closing.callback(objects.close)
@@ -37,36 +34,11 @@ def serve(home: Path, port: int, startup_s: float = STARTUP_S) -> None:
         store = Store(home / "sagemaker.json")
         endpoints = Endpoints(store, site)
         closing.callback(endpoints.close)
-        _listen(Front(store, endpoints, objects), port, endpoints)
-
-
-def _listen(front: Front, port: int, endpoints: Endpoints) -> None:
-    from waitress import create_server
-
-    try:
-        server = create_server(
-            front,
-            host=HOST,
-            port=port,
-            threads=THREADS,
-            max_request_body_size=MAX_UPLOAD,
-            channel_timeout=300,
-            ident="captioner",
-        )
-    except OSError as error:
-        raise BadEnvironment(f"Port {port} cannot be used: {error.strerror or error}; choose another.") from None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
-    endpoints.restore()
-    print(f"The local AWS listens on http://{HOST}:{port}", flush=True)
-    server.run()  # returns when the signal handler raises SystemExit
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # once is enough: nothing may interrupt the clean-up
-    server.close()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
+        leave_on_signals()
+        endpoints.restore()
+        print(f"The local AWS listens on http://{HOST}:{port}", flush=True)
+        serve_until_signal(Front(store, endpoints, objects), listening)
+        ignore_signals()
 
 
 @contextlib.contextmanager

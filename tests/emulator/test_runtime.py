@@ -1,0 +1,97 @@
+"""InvokeEndpoint: who answers, what is passed on, what is refused."""
+
+import json
+from collections import Counter
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_aws import LocalAws
+
+
+@pytest.fixture(scope="module")
+def endpoint(local_aws: LocalAws) -> str:
+    """An endpoint whose variants have the weights 3, 1 and 0."""
+    local_aws.model("run-m")
+    local_aws.config("run-c", {"champion": ("run-m", 3), "challenger": ("run-m", 1), "silent": ("run-m", 0)})
+    local_aws.endpoint("run", "run-c")
+    return "run"
+
+
+def invoke(local_aws: LocalAws, endpoint: str, body: bytes = b"picture", **more):
+    request = {"ContentType": "image/jpeg", **more}
+    return local_aws.client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=body, **request)
+
+
+def refused(local_aws: LocalAws, endpoint: str, body: bytes = b"picture", **more) -> ClientError:
+    with pytest.raises(ClientError) as error:
+        invoke(local_aws, endpoint, body, **more)
+    return error.value
+
+
+def test_traffic_follows_the_weights(local_aws: LocalAws, endpoint: str) -> None:
+    before = local_aws.health()["endpoints"][endpoint]["variants"]
+    answered = Counter(invoke(local_aws, endpoint)["InvokedProductionVariant"] for _ in range(200))
+    # 150 expected of 200 with a standard deviation of 6: five of them on either side.
+    assert 120 <= answered["champion"] <= 180
+    assert answered["champion"] + answered["challenger"] == 200
+    after = local_aws.health()["endpoints"][endpoint]["variants"]
+    assert {name: after[name]["invocations"] - before[name]["invocations"] for name in after} == {
+        "champion": answered["champion"],
+        "challenger": answered["challenger"],
+        "silent": 0,
+    }
+
+
+def test_target_variant_overrides_the_weights(local_aws: LocalAws, endpoint: str) -> None:
+    assert invoke(local_aws, endpoint, TargetVariant="silent")["InvokedProductionVariant"] == "silent"
+    error = refused(local_aws, endpoint, TargetVariant="nobody")
+    assert error.response["Error"]["Code"] == "ValidationError"
+    assert "champion, challenger, silent" in str(error)
+
+
+def test_headers_pass_both_ways(local_aws: LocalAws, endpoint: str) -> None:
+    answer = invoke(local_aws, endpoint, Accept="application/json", CustomAttributes="a=1", InferenceId="request-7")
+    seen = json.loads(answer["Body"].read())["headers"]
+    assert seen["content-type"] == "image/jpeg"
+    assert seen["accept"] == "application/json"
+    assert seen["x-amzn-sagemaker-custom-attributes"] == "a=1"
+    assert seen["x-amzn-sagemaker-inference-id"] == "request-7"
+    assert "authorization" not in seen
+    assert answer["CustomAttributes"] == "from the container"
+    assert answer["ContentType"] == "application/json"
+
+
+def test_the_body_limit_is_awss(local_aws: LocalAws, endpoint: str) -> None:
+    assert json.loads(invoke(local_aws, endpoint, b"x" * 6_291_456)["Body"].read())["bytes"] == 6_291_456
+    error = refused(local_aws, endpoint, b"x" * 6_291_457)
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert "6291456" in str(error)
+
+
+@pytest.mark.parametrize(("status", "who"), [(400, "client"), (503, "server")])
+def test_the_models_own_error_is_a_model_error(local_aws: LocalAws, endpoint: str, status: int, who: str) -> None:
+    error = refused(local_aws, endpoint, b"status %d no picture" % status)
+    assert error.response["Error"]["Code"] == "ModelError"
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert error.response["OriginalStatusCode"] == status
+    assert error.response["OriginalMessage"] == "no picture"
+    assert f"Received {who} error ({status}) from primary" in str(error)
+
+
+def test_an_answer_over_the_limit_is_a_model_error(local_aws: LocalAws, endpoint: str) -> None:
+    assert refused(local_aws, endpoint, b"big").response["Error"]["Code"] == "ModelError"
+
+
+def test_no_such_endpoint(local_aws: LocalAws) -> None:
+    error = refused(local_aws, "nowhere")
+    assert error.response["Error"]["Code"] == "ValidationError"
+    assert "Endpoint nowhere of account 123456789012 not found." in str(error)
+
+
+def test_all_weights_zero_is_said(local_aws: LocalAws) -> None:
+    local_aws.model("run-zero-m")
+    local_aws.config("run-zero-c", {"champion": ("run-zero-m", 0)})
+    local_aws.endpoint("run-zero", "run-zero-c")
+    assert "weight 0" in str(refused(local_aws, "run-zero"))
+    assert invoke(local_aws, "run-zero", TargetVariant="champion")["InvokedProductionVariant"] == "champion"
