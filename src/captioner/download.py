@@ -172,7 +172,7 @@ def _receive(answer: http.client.HTTPResponse, part: _Part) -> None:
     start, total = _extent(answer, part)
     with _disk(part):
         file = part.open_at(start)
-    with file, track(f"download {part.path.stem}", -(-(total or 0) // _MEGABYTE), "MB") as progress:
+    with file, track(f"download {part.path.stem}", _whole_megabytes(total or 0), "MB") as progress:
         if start == 0:
             part.remember(_validator(answer), total)
         with _disk(part):
@@ -184,14 +184,14 @@ def _receive(answer: http.client.HTTPResponse, part: _Part) -> None:
 
 def _pour(answer: http.client.HTTPResponse, part: _Part, file: io.FileIO, start: int, progress: Progress) -> int:
     """Copy the body to the file as it comes; returns where it ends."""
-    progress.advance(start // _MEGABYTE, "resumed" if start else None)
+    progress.advance(_whole_megabytes(start), "resumed" if start else None)
     at = start
     while data := answer.read1(_CHUNK):
         with _disk(part):
             rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
-        progress.advance((at + len(data)) // _MEGABYTE - at // _MEGABYTE)
+        progress.advance(_whole_megabytes(at + len(data)) - _whole_megabytes(at))
         at += len(data)
     return at
 
@@ -241,6 +241,10 @@ def _set_aside(path: Path, target: Path) -> Path:
 def _reason(error: Exception) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     return str(reason) or type(error).__name__
+
+
+def _whole_megabytes(size: int) -> int:
+    return -(-size // _MEGABYTE)
 
 
 def _megabytes(size: int) -> str:
