@@ -54,7 +54,7 @@ def run(params: FeaturesParams, paths: Paths, settings: Settings) -> FeaturesRep
     BadEnvironment when the weights cannot be had or a disk refuses.
     """
     cache = paths.home / "encoders"
-    meta = describe(params.encoder, params.layout, settings.weights, cache)
+    meta = describe(params.encoder, params.layout, settings.weights, cache, settings.threads)
     manifest = read_manifest(paths.validated / "manifest.jsonl")
     if not manifest:
         raise BadData("data/validated/manifest.jsonl holds no image: run acquire and validate first.")
