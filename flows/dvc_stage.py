@@ -23,8 +23,8 @@ from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
 from captioner import errors
-from captioner.errors import BadEnvironment, CaptionerError, WorkspaceBusy
-from flows.graph import Stage
+from captioner.errors import BadEnvironment, CaptionerError
+from flows.graph import Stage, busy, patiently
 from flows.reports import Bar, publish
 
 RETRIES = 3
@@ -55,7 +55,7 @@ def dvc_stage(stage: Stage, root: Path, stale: bool, force: bool = False) -> Sta
         return Completed(name="Cached", message=f"{stage.name} is up to date: DVC has it.")
     log = get_run_logger()
     with Bar(stage, log.info) as bar:
-        told = repro(stage.name, root, force, say=log.info, progress=bar.show)
+        told = patiently(lambda: repro(stage.name, root, force, log.info, bar.show), log.info)
     publish(stage, root)
     if any(UNCHANGED in line for line in told):
         return Completed(name="Cached", message=f"{stage.name} is up to date: DVC has it.")
@@ -109,9 +109,8 @@ def repro(
         return list(told)
     if fault is not None:
         raise fault
-    busy = next((line for line in told if any(words in line for words in BUSY)), None)
-    if busy is not None:
-        raise WorkspaceBusy(f"Another DVC process is at work here: {busy}")
+    if any(words in line for words in BUSY for line in told):
+        raise busy("\n".join(told))
     raise BadEnvironment(f"The stage {stage} failed (exit code {code}): {told[-1] if told else 'it wrote nothing'}")
 
 

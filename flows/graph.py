@@ -6,12 +6,17 @@ their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from captioner.errors import BadData, BadEnvironment, BadParams, WorkspaceBusy
+
+T = TypeVar("T")
+BUSY_POLL_S = 2.0  # DVC itself waits three seconds for its lock before it gives up
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,29 @@ def is_stale(root: Path, stage: str) -> bool:
         return stage in dvc.stale(stage)
 
 
+def patiently(call: Callable[[], T], say: Callable[[str], None]) -> T:
+    """What `call` returns, asked again for as long as another DVC process is at work; says so once.
+
+    The workspace lock keeps flows apart; a person who runs ``dvc repro`` does not take it.
+    """
+    told = False
+    while True:
+        try:
+            return call()
+        except WorkspaceBusy as busy:
+            if not told:
+                say(f"Waiting: {busy}")
+            told = True
+            time.sleep(BUSY_POLL_S)
+
+
+def busy(said: str) -> WorkspaceBusy:
+    """The error for what DVC says when another DVC process is in its way; it mostly names the process."""
+    named = re.search(r"\(PID (\d+)\): (.+)", said)
+    who = f"process {named[1]} ({named[2].strip()})" if named else "another DVC process"
+    return WorkspaceBusy(f"{who} is at work here.")
+
+
 class _Dvc:
     """A DVC repository opened for one question; its errors become ours."""
 
@@ -93,7 +121,7 @@ class _Dvc:
 
         self.repo.close()
         if isinstance(error, LockError):
-            raise WorkspaceBusy(f"Another DVC process is at work here: {_sentence(error)}.") from None
+            raise busy(str(error)) from None
         if isinstance(error, DvcException):
             raise BadData(f"DVC cannot read the graph: {_sentence(error)}.") from None
 

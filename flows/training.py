@@ -23,7 +23,7 @@ from captioner import bootstrap, stack
 from captioner.errors import CaptionerError, GateFailed
 from captioner.workspace import workspace_lock
 from flows.dvc_stage import BACKOFF_S, RETRIES, dvc_stage, may_pass
-from flows.graph import is_stale, read_graph
+from flows.graph import Stage, is_stale, patiently, read_graph
 from flows.plain_errors import speak_plainly
 from flows.reports import publish_release
 
@@ -54,12 +54,15 @@ def training(stages: list[str] | None = None, force: bool = False, release: bool
     ran: list[str] = []
     cached: list[str] = []
 
+    def changed(stage: Stage) -> bool:
+        return patiently(lambda: is_stale(root, stage.name), log.info)
+
     with workspace_lock(app.paths, who=f"the training flow {runtime.flow_run.name!r}", say=log.info):
-        graph = read_graph(root)
+        graph = patiently(lambda: read_graph(root), log.info)
         chosen = graph.select(stages)
         for stage in chosen:
             # What ran upstream may have written the same bytes again: then DVC has this stage already.
-            stale = is_stale(root, stage.name) if stage.upstream & set(ran) else stage.name in graph.stale
+            stale = changed(stage) if stage.upstream & set(ran) else stage.name in graph.stale
             dvc_stage(stage, root, stale, force)
             (ran if stale or force else cached).append(stage.name)
 

@@ -9,6 +9,7 @@ import pytest
 
 from captioner.errors import BadData, CaptionerError, GateFailed, ServiceUnavailable
 from flows.dvc_stage import stage_error
+from flows.graph import busy
 from flows.plain_errors import Plain
 from flows.reports import flat, markdown
 
@@ -55,3 +56,9 @@ def test_only_bugs_show_a_traceback(error: Exception, plain: bool) -> None:
     assert Plain().filter(record)
     assert (record.exc_info is None) == plain
     assert (record.getMessage() == "No.") == plain
+
+
+def test_the_process_in_the_way_is_named_where_dvc_names_it() -> None:
+    said = "'/a/out.txt' is busy, it is being blocked by:\n  (PID 12): dvc repro\n\nIf there are none"
+    assert str(busy(said)) == "process 12 (dvc repro) is at work here."
+    assert str(busy("Unable to acquire lock. Most likely")) == "another DVC process is at work here."

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,15 +140,34 @@ def test_two_flows_at_once_queue_for_the_workspace(tiny: Make, api: Any) -> None
     close(first, second)
 
 
-def test_ctrl_c_ends_the_stage_and_the_next_run_goes_on(tiny: Make) -> None:
+def test_it_waits_for_a_person_who_runs_dvc(tiny: Make) -> None:
+    project = tiny(BLOCKING)
+    os.mkfifo(project.root / "gate")
+    command = [Path(sys.executable).with_name("dvc"), "repro"]
+    by_hand = subprocess.Popen(command, cwd=project.root, stdout=-1, stderr=subprocess.STDOUT, text=True)
+    until(by_hand, "started")
+    flow = project.start("--no-release")
+    waiting = until(flow, "Waiting: process")
+    assert f"process {by_hand.pid} (" in waiting
+    assert waiting.rstrip().endswith("dvc repro) is at work here.")
+
+    (project.root / "gate").write_text("go\n", encoding="utf-8")
+
+    assert (by_hand.wait(60), flow.wait(60)) == (0, 0)
+    assert "slow is up to date" in flow.stdout.read()
+    close(by_hand, flow)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_the_stage_and_the_next_run_goes_on(tiny: Make, number: int, code: int) -> None:
     project = tiny(BLOCKING)
     os.mkfifo(project.root / "gate")
     first = project.start("--no-release")
     until(first, "started")
-    first.send_signal(signal.SIGINT)
+    first.send_signal(number)
     output = first.communicate(timeout=60)[0]
-    assert first.returncode == 130, output
-    assert "captioner: interrupted" in output
+    assert first.returncode == code, output
+    assert ("captioner: interrupted" in output) == (number == signal.SIGINT)
     assert "Traceback" not in output
 
     again = project.start("--no-release")
