@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ import pytest
 from captioner.checksums import Checksums
 from captioner.download import Retries, download
 from captioner.errors import BadData, BadEnvironment, BadParams, ServiceUnavailable
+from tests.disks import small_disk
 from tests.webserver import Behaviour, serve
 
 BODY = random.Random(7).randbytes(300_000)
@@ -89,8 +87,7 @@ def test_a_killed_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
     )
     with serve(how) as url:
         process = subprocess.Popen([sys.executable, "-c", code, url, str(tmp_path / "file.zip")])
-        while len(how.requests) < 2:  # the second request hangs: the first 100,000 bytes are on the disk
-            assert process.poll() is None
+        assert how.stalled.wait(60)  # the second request hangs: the first 100,000 bytes are on the disk
         process.kill()
         process.wait()
         assert download(url, tmp_path / "file.zip", retries=FAST).read_bytes() == BODY
@@ -225,19 +222,6 @@ def test_nobody_there(tmp_path: Path) -> None:
 def test_only_http(tmp_path: Path, url: str) -> None:
     with pytest.raises(BadParams, match="only http and https"):
         download(url, tmp_path / "file.zip")
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of `size` bytes. Skips where it cannot be mounted."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_file_that_does_not_fit_is_not_begun(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ class Behaviour:
     stall: list[bool] = field(default_factory=list)  # say nothing until the server ends
     shift_range: int = 0  # lie about where a range starts
     requests: list[dict[str, str]] = field(default_factory=list)  # the headers of each request
+    stalled: threading.Event = field(default_factory=threading.Event)  # a request is kept waiting
     closing: threading.Event = field(default_factory=threading.Event)
 
 
@@ -33,6 +34,7 @@ class _Handler(BaseHTTPRequestHandler):
         how: Behaviour = self.server.behaviour
         how.requests.append(dict(self.headers))
         if how.stall and how.stall.pop(0):
+            how.stalled.set()
             how.closing.wait(30)
             return
         if how.statuses:
