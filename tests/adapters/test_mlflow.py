@@ -88,6 +88,18 @@ def test_a_run_remembers_what_it_is_told(tracker: MlflowTracker, mlflow_paths: P
     assert run.tag("captioner.nothing") is None
 
 
+def test_a_run_is_tagged_with_the_commit_that_it_is_of(mlflow_paths: Paths, tmp_path: Path) -> None:
+    author = ("-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    for arguments in (("init", "-q"), (*author, "commit", "-q", "--allow-empty", "-m", "first")):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    tracker = MlflowTracker(database_uri(mlflow_paths), NAME, Paths(tmp_path, mlflow_paths.home))
+    run = tracker.start("clean", {})
+    assert len(run.tag("captioner.git_sha") or "") == 40
+    assert run.tag("captioner.git_dirty") == "false"
+    (tmp_path / "params.yaml").write_text("changed: true")
+    assert tracker.start("dirty", {}).tag("captioner.git_dirty") == "true"
+
+
 def test_a_run_that_failed_says_so(tracker: MlflowTracker, mlflow_paths: Paths) -> None:
     run = tracker.start("broken", {})
     run.end(failed=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from captioner.adapters.mlflow_store import artifact_folder, client, in_our_words, tracking_uri
+from captioner.lineage import git_state
 from captioner.paths import Paths
 
 if TYPE_CHECKING:
@@ -101,10 +102,11 @@ class MlflowTracker:
         self._connected: tuple[MlflowClient, str] | None = None
 
     def start(self, name: str, tags: Mapping[str, str]) -> MlflowRun:
-        """A new run. Raises ServiceUnavailable when the server does not answer."""
+        """A new run, tagged with the commit that it is of. Raises ServiceUnavailable when no server answers."""
         client, experiment = self._connect()
+        commit = git_state(self.paths.root).tags()
         with in_our_words(self.uri):
-            every = {"mlflow.source.name": "captioner", "mlflow.user": os.environ.get("USER", ""), **tags}
+            every = {"mlflow.source.name": "captioner", "mlflow.user": os.environ.get("USER", ""), **commit, **tags}
             short = {key: str(value)[:TAG_CHARACTERS] for key, value in every.items()}
             run = client.create_run(experiment, run_name=name, tags=short)
         return MlflowRun(client, self.uri, experiment, run.info.run_id)

@@ -39,8 +39,7 @@ def record(tracker: Tracker, candidate: Candidate, params: Params, paths: Paths)
     if run is None or run.tag("captioner.digest") not in (None, ""):
         run = _rebuild(tracker, candidate)
         sections += ["train", "decoders"]
-    git = {} if run.tag("captioner.git_sha") else lineage.git_state(paths.root).tags()
-    run.tags({"captioner.digest": candidate.digest, "captioner.dataset": params.acquire.dataset, **git})
+    run.tags({"captioner.digest": candidate.digest, "captioner.dataset": params.acquire.dataset})
     try:
         run.params(section_params(params, candidate.name, sections))
         run.metrics({f"{candidate.split}_{name}": value for name, value in candidate.scores.items()})
