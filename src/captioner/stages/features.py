@@ -88,13 +88,11 @@ class _Stage:
         if not missing:
             _say(f"{len(manifest)} images, all of them in the feature store; nothing to encode.")
             return
-        started = time.monotonic()
-        self._encode(missing, hits)
-        seconds = time.monotonic() - started
-        rate = len(missing) / seconds
+        rate = len(missing) / self._encode(missing, hits)
         _say(f"{len(manifest)} images: {hits} in the feature store, {len(missing)} encoded ({rate:.1f} images/s).")
 
-    def _encode(self, missing: Sequence[ImageRecord], hits: int) -> None:
+    def _encode(self, missing: Sequence[ImageRecord], hits: int) -> float:
+        """Returns the seconds that it took, without those that TensorFlow and the weights take to load."""
         # Here and not above: a run that has nothing to encode does not wait for TensorFlow.
         start_tensorflow(self.settings.threads)
         from captioner.featurestore.extract import Extractor
@@ -108,6 +106,7 @@ class _Stage:
                 f"The weights of {encoder.name} changed while they were in use: run captioner features again."
             )
         extractor = Extractor(encoder, self.params.batch)
+        started = time.monotonic()
         with (
             PackReader(self.paths.raw) as packs,
             track("features", len(missing), "images") as progress,
@@ -122,6 +121,7 @@ class _Stage:
                 if in_shard >= SHARD_IMAGES:
                     shards.commit()
                     in_shard = 0
+        return time.monotonic() - started
 
     def pack(self, manifest: Sequence[ImageRecord]) -> _Statistics:
         """Write data/features from the store, 8 MB at a time."""
