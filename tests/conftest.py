@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from captioner.paths import Paths
 from captioner.settings import VARIABLES, Settings
 from tests.local_aws import local_aws as local_aws
+from tests.tiny import make_tiny_artifact
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,3 +69,27 @@ def settings(project: Path) -> Settings:
 @pytest.fixture
 def paths(project: Path, settings: Settings) -> Paths:
     return Paths.of(project, settings)
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real model.tar.gz: the real encoder, an untrained attention decoder of eight words."""
+    return make_tiny_artifact(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def serve_folder() -> Iterator[Callable[[Path], str]]:
+    """Serves a folder over HTTP on a free port: call it with the folder, it returns the URL."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(folder: Path) -> str:
+        handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()

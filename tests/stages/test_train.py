@@ -173,4 +173,4 @@ def test_real_glove_vectors_fit(data: Paths, shared: Path) -> None:
         file.parent,
     )
     assert report.word_vectors is not None
-    assert report.word_vectors.found == 8
+    assert report.word_vectors.found == 7  # all but "a", which this subset leaves out

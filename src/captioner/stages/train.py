@@ -17,7 +17,7 @@ import numpy as np
 from captioner.digests import sha256_file, sha256_text
 from captioner.errors import BadData
 from captioner.featurestore.packed import PackedFeatures
-from captioner.metrics import score
+from captioner.metrics import Scorer
 from captioner.model.checkpoint import Checkpoint
 from captioner.model.trained import weights_of, write_trained
 from captioner.model.vectors import Coverage, start_from
@@ -199,6 +199,7 @@ def fit(
     """Epochs from where `history` ends until the last one or until patience is out; `history` grows in place."""
     from captioner.model.training import words_of
 
+    scorer = Scorer(data.dev_references)
     while len(history) < params.epochs and not out_of_patience(history, params):
         number = len(history) + 1
         with track(f"epoch {number}/{params.epochs}", int((captions != 0).any(axis=2).sum()), "captions") as progress:
@@ -209,7 +210,7 @@ def fit(
                 rows = data.dev_rows[start : start + 100]
                 hypotheses += words_of(trainer.caption(features.rows(rows)), vocabulary)
                 progress.advance(len(rows))
-        dev = score(hypotheses, data.dev_references)
+        dev = scorer.score(hypotheses)
         epoch = Epoch(number, loss, rate, dev.cider, dev.bleu_1, dev.bleu_4, dev.mean_words, dev.distinct)
         improved = not history or getattr(epoch, params.monitor) > max(getattr(e, params.monitor) for e in history)
         history.append(epoch)

@@ -1,0 +1,134 @@
+"""The artifact: packed, loaded, asked in every way, and the same each time."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.digests import sha256_file
+from captioner.errors import BadData, BadImage, BadInput
+from captioner.golden import golden_images
+from captioner.images import normalise
+from captioner.model.captioner import CARD, Captioner, unpack
+from captioner.paths import Paths
+from tests.tiny import make_tiny_artifact, write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def captioner(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Captioner:
+    return Captioner.load(tiny_artifact, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[bytes]:
+    return [normalise(data, name) for name, data in golden_images().items()]
+
+
+def test_an_image_gets_captions_best_first(captioner: Captioner, photos: list[bytes]) -> None:
+    answers = captioner.caption(photos)
+    assert len(answers) == len(photos) == 6
+    for captions in answers:
+        assert len(captions) == 3
+        assert all(c.log_probability < 0 for c in captions)
+        assert all("<" not in c.caption and "  " not in c.caption for c in captions)
+
+
+def test_the_images_around_it_change_nothing(captioner: Captioner, photos: list[bytes]) -> None:
+    together = captioner.caption(photos)
+    for photo, among in zip(photos, together, strict=True):
+        (alone,) = captioner.caption([photo])
+        assert [c.caption for c in alone] == [c.caption for c in among]
+        np.testing.assert_allclose([c.log_probability for c in alone], [c.log_probability for c in among], atol=1e-4)
+
+
+def test_the_width_of_the_beam_is_the_callers_to_choose(captioner: Captioner, photos: list[bytes]) -> None:
+    (wide,) = captioner.caption(photos[:1], beam=8, top=8)
+    (usual,) = captioner.caption(photos[:1])
+    (same,) = captioner.caption(photos[:1], beam=3, top=2)
+    assert len({c.caption for c in wide}) == 8
+    assert same == usual[:2]
+    (greedy,) = captioner.caption(photos[:1], beam=1)
+    assert len(greedy) == 1
+
+
+@pytest.mark.parametrize(
+    ("beam", "top", "says"), [(0, None, "beam of 0"), (50, None, "beam of 50"), (2, 3, "3 captions")]
+)
+def test_an_impossible_beam_is_refused(captioner: Captioner, photos: list[bytes], beam, top, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        captioner.caption(photos[:1], beam=beam, top=top)
+
+
+def test_no_images_no_captions(captioner: Captioner) -> None:
+    assert captioner.caption([]) == []
+
+
+def test_bytes_that_are_no_image_are_refused(captioner: Captioner) -> None:
+    with pytest.raises(BadImage, match="cannot be decoded"):
+        captioner.caption([b"not an image"])
+
+
+def test_features_of_another_shape_are_refused(captioner: Captioner) -> None:
+    with pytest.raises(BadData, match="do not fit"):
+        captioner.caption_features(np.zeros((1, 4, 6), np.float16))
+
+
+def test_the_card_says_what_it_was_made_of(captioner: Captioner, tiny_artifact: Path) -> None:
+    assert captioner.digest == sha256_file(tiny_artifact)
+    assert captioner.card["features"]["encoder"] == "efficientnet-lite0"
+    assert captioner.card["beam"] == captioner.card["top"] == 3
+    assert len(captioner.card["weights_digest"]) == 64
+
+
+def test_equal_weights_are_equal_bytes_in_another_process_and_place(tiny_artifact: Path, tmp_path: Path) -> None:
+    again = make_tiny_artifact(tmp_path, PYTHONHASHSEED="7")
+    assert sha256_file(again) == sha256_file(tiny_artifact)
+
+
+def test_other_weights_are_another_artifact(tiny_artifact: Path, paths: Paths) -> None:
+    assert sha256_file(write_tiny_model(paths, "merge", "merge")) != sha256_file(tiny_artifact)
+
+
+def test_the_archive_has_sagemakers_layout_and_no_pickle(tiny_artifact: Path) -> None:
+    with tarfile.open(tiny_artifact) as archive:
+        members = archive.getmembers()
+    names = [m.name for m in members]
+    assert {"1/saved_model.pb", "1/variables/variables.index", CARD} <= set(names)
+    assert names == sorted(names)
+    assert {(m.mtime, m.uid, m.uname) for m in members} == {(0, 0, "")}
+    assert not [n for n in names if n.endswith((".pkl", ".pickle", "fingerprint.pb"))]
+
+
+def test_an_archive_cut_short_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    short = tmp_path / "model.tar.gz"
+    short.write_bytes(tiny_artifact.read_bytes()[:100_000])
+    with pytest.raises(BadData, match="not a whole model archive"):
+        Captioner.load(short, tmp_path / "cache")
+    assert not [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".")]
+
+
+def test_an_archive_that_climbs_out_is_refused(tmp_path: Path) -> None:
+    evil = tmp_path / "model.tar.gz"
+    with tarfile.open(evil, "w:gz") as archive:
+        entry = tarfile.TarInfo("../outside")
+        entry.size = 4
+        archive.addfile(entry, io.BytesIO(b"evil"))
+    with pytest.raises(BadData, match="not a whole model archive"):
+        unpack(evil, tmp_path / "cache" / "model")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="does not hold a captioner model"):
+        Captioner.load(tmp_path)
+
+
+def test_a_one_pixel_image_is_captioned(captioner: Captioner) -> None:
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1), (200, 30, 30)).save(pixel, "PNG")
+    assert captioner.caption([pixel.getvalue()])[0]
