@@ -1,8 +1,7 @@
-"""Fixtures for MLflow: a tiny artifact that keeps the contract, a local store, and a real server over it."""
+"""Fixtures for MLflow: artifacts, a local store, and a real server over it."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -14,54 +13,33 @@ from pathlib import Path
 
 import pytest
 
-from captioner.adapters.mlflow_store import answers, prepare
+from captioner.adapters.mlflow_registry import MlflowRegistry
+from captioner.adapters.mlflow_store import answers, database_uri, prepare
+from captioner.adapters.mlflow_tracking import MlflowTracker
 from captioner.digests import pack_folder
 from captioner.paths import Paths
+from captioner.ports import ModelVersion
+from captioner.records import write_text
 from captioner.settings import Settings
 from captioner.stack.services import base_environment, wanted
+from tests.tiny import write_tiny_model
 
 
 @pytest.fixture(scope="session")
 def small_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model.tar.gz that keeps the artifact's contract: it says how bright and how wide a picture is."""
-    import tensorflow as tf
-
-    class Bright(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.int32)])
-        def with_beam(self, image_bytes, beam):
-            def look(data):
-                picture = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
-                mean = tf.reduce_mean(picture)
-                first = tf.where(mean > 127, "a bright picture", "a dark picture")
-                return tf.stack([first, "a picture"]), tf.stack([-1.0 - mean / 255, -3.0])
-
-            captions, scores = tf.map_fn(look, image_bytes, fn_output_signature=(tf.string, tf.float32))
-            return {"captions": captions, "log_probabilities": scores}
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-        def serving(self, image_bytes):
-            return self.with_beam(image_bytes, 2)
-
-        @tf.function(input_signature=[tf.TensorSpec([None, 1, 4], tf.float16)])
-        def from_features(self, grid):
-            count = tf.shape(grid)[0]
-            return {"captions": tf.fill([count, 2], "a picture"), "log_probabilities": tf.fill([count, 2], -1.0)}
-
+    """A model.tar.gz that holds no model: what is registered and fetched is not looked into."""
     folder = tmp_path_factory.mktemp("artifact")
-    module = Bright()
-    signatures = {
-        "serving_default": module.serving,
-        "from_features": module.from_features,
-        "with_beam": module.with_beam,
-    }
-    tf.saved_model.save(module, str(folder / "model" / "1"), signatures)
-    (folder / "model" / "1" / "fingerprint.pb").unlink()
-    card = folder / "model" / "1" / "assets.extra" / "captioner.json"
-    card.parent.mkdir()
-    card.write_text(json.dumps({"beam": 2, "top": 2, "features": {"cells": 1, "channels": 4}}))
+    write_text(folder / "model" / "1" / "saved_model.pb", "not a model")
     packed = folder / "model.tar.gz"
     packed.write_bytes(pack_folder(folder / "model"))
     return packed
+
+
+@pytest.fixture(scope="session")
+def real_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real model, exported: the encoder with its weights and a decoder of a few words."""
+    root = tmp_path_factory.mktemp("real")
+    return write_tiny_model(Paths(root, root / ".captioner"), "merge", "merge")
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +73,23 @@ def mlflow_server(mlflow_paths: Paths) -> Iterator[Server]:
         yield Server(wait_for(f"http://127.0.0.1:{port}", process, log), mlflow_paths)
     finally:
         end(process)
+
+
+def store_uri(request: pytest.FixtureRequest) -> str:
+    """For a fixture with params "sqlite" and "server": one store, in two ways."""
+    if request.param == "server":
+        return str(request.getfixturevalue("mlflow_server").url)
+    return database_uri(request.getfixturevalue("mlflow_paths"))
+
+
+def registered(registry: MlflowRegistry, artifact: Path, name: str, predictions: Path | None = None) -> ModelVersion:
+    """A new version of `name`, of a run of its own."""
+    run = MlflowTracker(registry.uri, name, registry.paths).start("train", {})
+    tags = {"captioner.candidate": "merge"}
+    if predictions is not None:
+        run.file(predictions, "evaluation")
+        tags["captioner.predictions"] = f"runs:/{run.id}/evaluation/{predictions.name}"
+    return registry.create(name, artifact, run.id, tags)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> str:
