@@ -163,7 +163,8 @@ class MlflowRegistry:
         from mlflow.entities import LoggedModelOutput
 
         experiment = client.get_run(run_id).info.experiment_id
-        logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=dict(tags))
+        # Its tags are shorter than a version's: the digest leads to the version, which has them all.
+        logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags={DIGEST: tags[DIGEST]})
         try:
             with tempfile.TemporaryDirectory(dir=self._scratch(), prefix=".registering-") as folder:
                 model = Path(folder) / "model"

@@ -206,12 +206,17 @@ class _Desk:
             "captioner.dataset": self.whole.acquire.dataset,
             "captioner.split": candidate.split,
             "captioner.test_set": candidate.test_set,
-            "captioner.slices": json.dumps(candidate.evaluate.get("slices") or {}, sort_keys=True),
+            "captioner.slices": json.dumps(_rounded(candidate.evaluate.get("slices") or {}), sort_keys=True),
             "captioner.predictions": predictions_uri(tracked, candidate),
             **{f"captioner.test.{score}": f"{value:.4f}" for score, value in candidate.scores.items()},
             **dvc_tags(self.paths),
             **of_run,
         }
+
+
+def _rounded(slices: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Short enough for a tag, however many slices there are; the gate looks at whole points."""
+    return {name: {score: round(value, 3) for score, value in scores.items()} for name, scores in slices.items()}
 
 
 def _tagged_slices(champion: ModelVersion) -> dict[str, object]:
