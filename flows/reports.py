@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -93,28 +93,41 @@ def links(stage: Stage, report: dict[str, Any], app: App) -> list[str]:
     return found
 
 
-def markdown(title: str, report: dict[str, Any], links: list[str]) -> str:
-    """`report` as a table of its figures, what is nested flattened with dots; long lists are counted only."""
-    rows = "\n".join(f"| {name} | {_shown(value)} |" for name, value in flat(report))
-    where = "\n\n" + " · ".join(links) if links else ""
-    return f"## {title}\n\n| | |\n| --- | --- |\n{rows}{where}\n"
-
-
-def flat(report: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """``{"a": {"b": 1}}`` → ``[("a.b", 1)]``."""
-    rows: list[tuple[str, Any]] = []
+def markdown(title: str, report: Mapping[str, Any], links: Sequence[str]) -> str:
+    """`report` as tables: its single values, its groups of equal names side by side, its lists of rows."""
+    single = {name: value for name, value in report.items() if not _is_rows(value) and not isinstance(value, Mapping)}
+    groups: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    parts = [f"## {title}", " · ".join(links), _table(("", ""), single.items())]
     for name, value in report.items():
-        if isinstance(value, dict):
-            rows += flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((f"{prefix}{name}", value))
-    return rows
+        rows = value if _is_rows(value) else None
+        if isinstance(value, Mapping) and value and all(isinstance(one, Mapping) for one in value.values()):
+            rows = [{name: key, **one} for key, one in value.items()]
+        elif isinstance(value, Mapping):
+            groups.setdefault(tuple(sorted(value)), {})[name] = value
+        if rows:
+            parts.append(_table(tuple(rows[0]), ([row.get(column) for column in rows[0]] for row in rows)))
+    for keys, columns in groups.items():
+        head = ("", *columns)
+        parts.append(_table(head, ([key, *(one[key] for one in columns.values())] for key in keys)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, Mapping) for one in value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [f"| {' | '.join(map(_shown, row))} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "| --- " * len(head) + "|", *lines]) if lines else ""
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, list | tuple):
-        short = len(value) <= 6 and not any(isinstance(item, dict | list) for item in value)
-        return ", ".join(map(_shown, value)) if short else f"{len(value)} entries"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+        return ", ".join(map(_shown, value)) if len(value) <= 6 else f"{len(value)} entries"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

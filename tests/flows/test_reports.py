@@ -11,28 +11,37 @@ from captioner.errors import BadData, CaptionerError, GateFailed, ServiceUnavail
 from flows.dvc_stage import stage_error
 from flows.graph import busy
 from flows.plain_errors import Plain
-from flows.reports import flat, markdown
+from flows.reports import markdown
 
 
-def test_a_report_becomes_a_table_of_its_figures() -> None:
-    report = {"images": 900, "scores": {"bleu_4": 51.23456, "slices": {"long": {"cider": 1234.5}}}, "note": "a|b\nc"}
-    text = markdown("evaluate@merge", report, ["[MLflow run](http://there)"])
-    assert text == (
-        "## evaluate@merge\n\n| | |\n| --- | --- |\n| images | 900 |\n| scores.bleu_4 | 51.23 |\n"
-        "| scores.slices.long.cider | 1,234 |\n| note | a\\|b c |\n\n[MLflow run](http://there)\n"
+def test_a_report_becomes_tables_of_its_figures() -> None:
+    report = {
+        "images": 12345,
+        "note": "a|b\nc",
+        "scores": {"bleu_4": 51.23456, "cider": 1234.5},
+        "baseline": {"bleu_4": 20.0, "cider": 99.0},
+        "slices": {"long": {"images": 3, "cider": 7.0}, "short": {"images": 4, "cider": 8.0}},
+        "epochs": [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 1.25}],
+    }
+    assert markdown("evaluate@merge", report, ["[MLflow run](http://there)"]) == (
+        "## evaluate@merge\n\n[MLflow run](http://there)\n\n"
+        "|  |  |\n| --- | --- |\n| images | 12,345 |\n| note | a\\|b c |\n\n"
+        "| slices | images | cider |\n| --- | --- | --- |\n| long | 3 | 7 |\n| short | 4 | 8 |\n\n"
+        "| epoch | loss |\n| --- | --- |\n| 1 | 2.5 |\n| 2 | 1.25 |\n\n"
+        "|  | scores | baseline |\n| --- | --- | --- |\n| bleu_4 | 51.23 | 20 |\n| cider | 1,234 | 99 |\n"
     )
-
-
-def test_flat_joins_the_names_of_what_is_nested() -> None:
-    assert flat({"a": {"b": {"c": 1}}, "d": [2]}) == [("a.b.c", 1), ("d", [2])]
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [([1, 2], "1, 2"), ([{"loss": 1}] * 14, "14 entries"), (list(range(7)), "7 entries"), (None, "None")],
+    [([1, 2], "1, 2"), (list(range(7)), "7 entries"), (None, ""), (True, "True"), (0.000123456, "0.0001235")],
 )
-def test_long_lists_are_counted(value: object, shown: str) -> None:
-    assert f"| epochs | {shown} |" in markdown("train", {"epochs": value}, [])
+def test_single_values_are_kept_short(value: object, shown: str) -> None:
+    assert markdown("train", {"it": value}, []) == f"## train\n\n|  |  |\n| --- | --- |\n| it | {shown} |\n"
+
+
+def test_an_empty_report_is_only_its_title() -> None:
+    assert markdown("train", {"notes": {}, "epochs": []}, []) == "## train\n\n|  |  |\n| --- | --- |\n| epochs |  |\n"
 
 
 @pytest.mark.parametrize("kind", [BadData, GateFailed, ServiceUnavailable])

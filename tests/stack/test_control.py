@@ -23,9 +23,11 @@ from captioner.stack import processes
 from captioner.stack.services import Service, base_environment, wanted
 
 SERVER = """
-import http.server, sys
+import http.server, os, sys, time
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        while os.path.exists("hang"):
+            time.sleep(0.02)
         self.send_response(200)
         self.end_headers()
     def log_message(self, *args):
@@ -148,6 +150,28 @@ class TestUp:
         assert after.started == ("a",)
         assert after.services["a"].pid != pid
         assert after.services["b"] == before.services["b"]
+
+    def test_one_that_hangs_is_started_again(self, settings: Settings, paths: Paths, first_port: int) -> None:
+        before = stack.up(settings, paths, [service("a", first_port)])
+        (paths.root / "hang").touch()
+        assert stack.status(settings, paths)["a"]["detail"] == "does not answer"
+
+        cure = threading.Timer(4.0, (paths.root / "hang").unlink)  # or the new one would hang as well
+        cure.start()
+        after = stack.up(settings, paths, [service("a", first_port)], patience_s=0.0)
+        cure.join()
+        assert after.started == ("a",)
+        assert after.services["a"].pid != before.services["a"].pid
+
+    def test_one_that_is_only_slow_is_left_alone(self, settings: Settings, paths: Paths, first_port: int) -> None:
+        before = stack.up(settings, paths, [service("a", first_port)])
+        (paths.root / "hang").touch()
+        cure = threading.Timer(3.5, (paths.root / "hang").unlink)  # longer than one question waits
+        cure.start()
+        after = stack.up(settings, paths, [service("a", first_port)])
+        cure.join()
+        assert after.started == ()
+        assert after.services == before.services
 
     def test_one_that_dies_ends_in_a_sentence_with_its_last_words(
         self, settings: Settings, paths: Paths, first_port: int

@@ -25,6 +25,7 @@ from captioner.stack import processes, services
 from captioner.stack.services import Service
 
 START_TIMEOUT_S = 180.0  # MLflow's first start took 58 s on a busy machine, Prefect's 40 s
+PATIENCE_S = 30.0  # while training has all cores a server may be slow; to restart it would break the run
 STEP_S = 0.1
 ADDRESS_IN_USE = "address already in use"
 
@@ -64,15 +65,17 @@ class StackStatus:
         return "\n".join(lines)
 
 
-def up(settings: Settings, paths: Paths, wanted: Sequence[Service] | None = None) -> StackStatus:
+def up(
+    settings: Settings, paths: Paths, wanted: Sequence[Service] | None = None, patience_s: float = PATIENCE_S
+) -> StackStatus:
     """Start what is not up, all at once, and wait until everything answers. What is up already is left alone.
 
-    `wanted` is what these settings ask for unless it is given. Raises BadEnvironment, with the log's last line, when
-    a service does not start.
+    `wanted` is what these settings ask for unless it is given. A service that runs and does not answer for
+    `patience_s` is started again. Raises BadEnvironment, with the log's last line, when a service does not start.
     """
     with _alone(paths):
         entries = _read(paths)
-        healthy = _healthy(entries)
+        healthy = _healthy(entries, patience_s)
         missing = [one for one in wanted or services.wanted(settings, paths) if not healthy.get(one.name)]
         _stop([one.name for one in missing], paths, entries)
         _start(missing, paths, entries)
@@ -217,16 +220,23 @@ def prefect_api(settings: Settings, paths: Paths) -> str | None:
     return f"{entry['url']}/api" if entry else None
 
 
-def _healthy(entries: dict[str, dict[str, Any]]) -> dict[str, bool]:
-    """Which services run and answer, asked all at once."""
+def _healthy(entries: dict[str, dict[str, Any]], patience_s: float = 0.0) -> dict[str, bool]:
+    """Which services run and answer, asked all at once; one that runs is asked again for `patience_s`."""
     if not entries:
         return {}
     with ThreadPoolExecutor(len(entries)) as pool:
-        return dict(zip(entries, pool.map(_is_healthy, entries.values()), strict=True))
+        return dict(zip(entries, pool.map(lambda one: _is_healthy(one, patience_s), entries.values()), strict=True))
 
 
-def _is_healthy(entry: dict[str, Any]) -> bool:
-    return processes.find(entry["pid"], entry["started"]) is not None and _answers(entry["health"])
+def _is_healthy(entry: dict[str, Any], patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while processes.find(entry["pid"], entry["started"]) is not None:
+        if _answers(entry["health"]):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(STEP_S)
+    return False
 
 
 def _answers(url: str, timeout_s: float = 3.0) -> bool:
