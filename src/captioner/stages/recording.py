@@ -7,7 +7,7 @@ run is rebuilt from ``reports/train-C.json``, epoch by epoch. Knows nothing of t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from captioner.figures import write_figures
 from captioner.params import Params
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
+from captioner.stages.train import epoch_metrics
 
 # The data that a model depends on: what it is called in MLflow → the DVC out, and what it was for.
 DATASETS = {
@@ -81,16 +82,6 @@ def dvc_tags(paths: Paths) -> dict[str, str]:
     """The DVC hash of each dataset, as tags of a model version."""
     hashes = lineage.dvc_hashes(paths.root / "dvc.lock")
     return {f"captioner.dvc.{name}": hashes.get(path, UNKNOWN) for name, (path, _) in DATASETS.items()}
-
-
-def epoch_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
-    """One epoch of a train report under the names that training gives them live."""
-    plain = ("loss", "learning_rate")
-    return {
-        name if name in plain else f"dev_{name}": float(value)
-        for name, value in epoch.items()
-        if name != "epoch" and isinstance(value, (int, float))
-    }
 
 
 def _rebuild(tracker: Tracker, candidate: Candidate) -> Run:

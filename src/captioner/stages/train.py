@@ -140,7 +140,7 @@ def run(
     try:
         tracked.params({**_flat("train", params), **_flat(f"decoders.{candidate}", decoder_params)})
         for epoch in history:
-            _track_epoch(tracked, epoch)
+            tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
         fit(trainer, params, features, data, captions, vocabulary, history, checkpoint, tracked)
         best = max(history, key=lambda e: getattr(e, params.monitor))
         checkpoint.load_best()
@@ -215,7 +215,7 @@ def fit(
         improved = not history or getattr(epoch, params.monitor) > max(getattr(e, params.monitor) for e in history)
         history.append(epoch)
         checkpoint.save([asdict(e) for e in history], improved)
-        _track_epoch(tracked, epoch)
+        tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
 
 
 def one_epoch(
@@ -264,16 +264,10 @@ def write_curve(path: Path, history: Sequence[Epoch]) -> None:
     write_text(path, "\n".join([",".join(names), *rows]) + "\n")
 
 
-def _track_epoch(tracked: Run, epoch: Epoch) -> None:
-    values = asdict(epoch)
-    tracked.metrics(
-        {
-            ("loss" if n == "loss" else f"dev_{n}" if n != "learning_rate" else n): float(v)
-            for n, v in values.items()
-            if n != "epoch"
-        },
-        step=epoch.epoch,
-    )
+def epoch_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """One epoch of a report under the names that it has in MLflow."""
+    plain = ("loss", "learning_rate")
+    return {n if n in plain else f"dev_{n}": float(value) for n, value in epoch.items() if n != "epoch"}
 
 
 def _flat(prefix: str, section: Any) -> dict[str, Any]:
