@@ -23,11 +23,11 @@ TINY = Path(__file__).with_name("tiny_container.py")
 DEADLINE_S = 60.0
 
 
-def until(what: Callable[[], Any], said: str) -> Any:
+def until(what: Callable[[], Any], said: str, seconds: float = DEADLINE_S) -> Any:
     """Wait for a true value of `what`: the API has states, and no events."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + seconds
     while not (value := what()):
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s for {said}"
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {said}"
         time.sleep(0.05)
     return value
 
@@ -60,7 +60,10 @@ class LocalAws:
         command = [sys.executable, "-m", "captioner.emulator", "--port", str(self.port), "--home", str(home)]
         with (home / "emulator.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--startup-timeout", str(self.startup_s)], stdout=log, stderr=log, env=dict(os.environ)
+                [*command, "--startup-timeout", str(self.startup_s), "--allow-local-exec"],
+                stdout=log,
+                stderr=log,
+                env=dict(os.environ),
             )
         until(self._answers, "the emulator to answer")
         return self

@@ -1,8 +1,8 @@
 """A program that keeps the container contract and nothing else, for tests of the local SageMaker's states.
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits
-until that file exists. The body of an invocation chooses the answer: ``status 400 text``, ``hang``, ``big``; else JSON
-about the request and the model's identity.
+until that file exists, HANG_FILE=path makes /ping hang while that file exists. The body of an invocation chooses the
+answer: ``status 400 text``, ``hang``, ``big``; else JSON about the request and the model's identity.
 """
 
 import json
@@ -17,6 +17,9 @@ class Container(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        hang = os.environ.get("HANG_FILE")
+        while hang and Path(hang).exists():
+            time.sleep(0.05)
         waiting = os.environ.get("START_FILE")
         ready = os.environ.get("START") != "never" and (not waiting or Path(waiting).exists())
         self.reply(200 if ready else 503, b"")

@@ -74,7 +74,7 @@ class SageMakerEndpoint:
         else:
             self._create_parts(where, wanted)
             change = client.update_endpoint if live else client.create_endpoint
-            change(EndpointName=name, EndpointConfigName=wanted.config_name)
+            _eventually(change, EndpointName=name, EndpointConfigName=wanted.config_name)
         progress.advance(note="asked for")
         after = self._wait(where, name, wait_s, progress)
         config = live["EndpointConfigName"] if live and same_fleet else wanted.config_name
@@ -183,7 +183,7 @@ class SageMakerEndpoint:
         calls = [(client.create_model, model) for model in wanted.models]
         for call, request in [*calls, (client.create_endpoint_config, wanted.config)]:
             try:
-                call(**request)
+                _eventually(call, **request)
             except botocore.exceptions.ClientError as error:
                 # Names follow from content: what is there already is the same.
                 if "already existing" not in message(error):
@@ -284,6 +284,20 @@ def _raise_refusal(error: Any, name: str) -> None:
         raise ServiceUnavailable(f"The model behind {name} failed ({status}): {text}") from None
     if code(error) == "ValidationError":
         raise BadInput(f"The endpoint {name} cannot be asked: {message(error)}") from None
+
+
+def _eventually(call: Any, **request: Any) -> None:
+    """Call until what was just created is found: AWS's reads lag behind its writes."""
+    import botocore.exceptions
+
+    for pause in (0.2, 1.0, 3.0, None):
+        try:
+            call(**request)
+            return
+        except botocore.exceptions.ClientError as error:
+            if pause is None or code(error) != "ValidationException" or "Could not find" not in message(error):
+                raise
+            time.sleep(pause)
 
 
 def _ignore_missing(delete: Any, **request: str) -> None:

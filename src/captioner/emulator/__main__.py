@@ -16,8 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True, help="folder that keeps its state")
     limit = "seconds that a container has to become healthy"
     parser.add_argument("--startup-timeout", type=float, default=STARTUP_S, help=limit)
+    parser.add_argument("--allow-local-exec", action="store_true", help="run images named local-exec:/path (for tests)")
     options = parser.parse_args(argv)
-    return run(options.home, options.port, options.startup_timeout)
+    return run(options.home, options.port, options.startup_timeout, options.allow_local_exec)
 
 
 if __name__ == "__main__":

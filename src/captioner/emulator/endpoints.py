@@ -20,6 +20,7 @@ from captioner.emulator.instance import Container, Site
 from captioner.emulator.store import Resource, Store, arn
 
 STEADY = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
+CLOSE_S = 5.0  # for requests in flight and for each process, when the emulator itself ends
 SERVING = ("InService", "Updating", "SystemUpdating", "RollingBack")
 
 
@@ -51,7 +52,7 @@ class Endpoints:
             self._closing = True
             fleets = [*self._fleets.values(), *self._building]
             self._fleets.clear()
-        threads = [threading.Thread(target=fleet.stop) for fleet in fleets]
+        threads = [threading.Thread(target=fleet.stop, args=(CLOSE_S,)) for fleet in fleets]
         for thread in threads:
             thread.start()
         for thread in threads:

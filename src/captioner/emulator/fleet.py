@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from captioner.emulator.instance import Container, Instance, Site
+from captioner.emulator.instance import STOP_GRACE_S, Container, Instance, Site
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,15 @@ class Fleet:
             counters.errors_5xx += status >= 500
             counters.latency_us += latency_us
 
-    def stop(self) -> None:
-        _stop_all([one for variant in self.variants.values() for one in variant.instances])
+    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
+        _stop_all([one for variant in self.variants.values() for one in variant.instances], patience_s)
 
     def _instance(self, plan: VariantPlan) -> Instance:
         name = f"{self._endpoint}-{plan.name}-{self._serial}-{next(self._numbers)}"
         return Instance(name, plan.container, self._site, plan.startup_s)
 
 
-def _stop_all(instances: Sequence[Instance]) -> None:
+def _stop_all(instances: Sequence[Instance], patience_s: float = STOP_GRACE_S) -> None:
     if instances:
         with ThreadPoolExecutor(max_workers=len(instances)) as pool:
-            list(pool.map(Instance.stop, instances))
+            list(pool.map(lambda one: one.stop(patience_s), instances))

@@ -44,6 +44,9 @@ class Front:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        if environ.get("HTTP_ORIGIN"):
+            # Any web page that the user has open could otherwise drive what listens on this machine.
+            return _json(start_response, 403, b'{"message": "The local AWS answers programs, not web pages."}')
         if path.startswith("/_captioner/"):
             return self._own(path, start_response)
         service = signing_name(environ)

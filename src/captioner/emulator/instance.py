@@ -2,7 +2,8 @@
 
 The contract: ``PROGRAM serve --model-dir DIR --port P``, ``GET /ping`` answers 200 once it can serve, ``POST
 /invocations`` answers, SIGTERM ends it. The image decides the program: ``*/captioner:*`` is ``captioner serve``;
-``local-exec:/path/to/program`` runs that program, for tests of the state machine.
+``local-exec:/path/to/program`` runs that program, for tests of the state machine, and only where it was allowed: who
+reaches the port could start anything.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from captioner.errors import BadData, CaptionerError
 
 STOP_GRACE_S = 30.0  # what SageMaker gives a container between SIGTERM and SIGKILL
 PING_S = 2.0  # SageMaker's limit for one ping
-WATCH_S = 10.0
+WATCH_S = 10.0  # between two looks at a healthy instance
+HANG_S = 10.0  # generous: an instance on a busy machine is slow, not lost
+THREADS = str(max(1, (os.cpu_count() or 1) // 2))  # two variants share the machine
 LOST_PINGS = 3
 FIRST_STARTS = 2  # a port can be taken between its choice and its use: one more try
 _CAPTIONER = re.compile(r"^(.*/)?captioner(:[^/]*)?(@sha256:[0-9a-f]+)?$")
@@ -48,6 +51,7 @@ class Site:
     artifacts: Artifacts
     logs: Path
     startup_s: float
+    local_exec: bool = False
 
 
 class Instance:
@@ -81,13 +85,13 @@ class Instance:
         self._settled.wait()
         return self._failure
 
-    def stop(self) -> None:
-        """Take no more requests, let those in flight end, end the process."""
+    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
+        """Take no more requests, wait up to `patience_s` for those in flight and again for the process to end."""
         self._stopping.set()
         with self._idle:
-            self._idle.wait_for(lambda: not self._busy, timeout=STOP_GRACE_S)
+            self._idle.wait_for(lambda: not self._busy, timeout=patience_s)
         if self._child:
-            self._child.stop(STOP_GRACE_S)
+            self._child.stop(patience_s)
         if self._thread.ident:
             self._thread.join()
 
@@ -111,7 +115,7 @@ class Instance:
         folder = None
         try:
             folder = self._site.artifacts.acquire(self._container.model_url) if self._container.model_url else None
-            self._keep_running(command(self._container, folder or self._site.logs))
+            self._keep_running(command(self._container, folder or self._site.logs, self._site.local_exec))
         except (CaptionerError, OSError) as error:
             self._fail(str(error))
         finally:
@@ -158,7 +162,7 @@ class Instance:
         """Return when the process has ended or no longer answers."""
         lost = 0
         while lost < LOST_PINGS and not self._stopping.is_set() and not child.exited.wait(WATCH_S):
-            lost = 0 if ping(self.port, timeout_s=WATCH_S) else lost + 1
+            lost = 0 if ping(self.port, timeout_s=HANG_S) else lost + 1
 
     def _fail(self, reason: str) -> None:
         if not self._settled.is_set() and not self._stopping.is_set():
@@ -171,12 +175,12 @@ class Instance:
     def _environment(self) -> dict[str, str]:
         # As in a container: what the model's Environment says, and nothing of the user's settings or credentials.
         host = {name: value for name, value in os.environ.items() if not name.startswith(("CAPTIONER_", "AWS_"))}
-        return {**host, "PYTHONUNBUFFERED": "1", "CAPTIONER_THREADS": "1", **self._container.environment}
+        return {**host, "PYTHONUNBUFFERED": "1", "CAPTIONER_THREADS": THREADS, **self._container.environment}
 
 
-def command(container: Container, folder: Path) -> list[str]:
+def command(container: Container, folder: Path, local_exec: bool) -> list[str]:
     """The program that an image stands for. Raises BadData for one that cannot run without Docker."""
-    if container.image.startswith(_LOCAL):
+    if container.image.startswith(_LOCAL) and local_exec:
         return [container.image.removeprefix(_LOCAL), "serve", "--model-dir", str(folder)]
     if _CAPTIONER.match(container.image):
         return [sys.executable, "-m", "captioner", "serve", "--host", HOST, "--model-dir", str(folder)]

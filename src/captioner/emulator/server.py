@@ -23,14 +23,14 @@ from captioner.errors import BadEnvironment, CaptionerError, WorkspaceBusy
 STARTUP_S = 240.0  # SageMaker's default for a container's first healthy ping
 
 
-def serve(home: Path, port: int, startup_s: float = STARTUP_S) -> None:
+def serve(home: Path, port: int, startup_s: float = STARTUP_S, local_exec: bool = False) -> None:
     """Serve until SIGTERM or SIGINT. Raises WorkspaceBusy when another emulator has `home`, BadEnvironment."""
     with _lock(home), contextlib.closing(bind(port)) as listening, contextlib.ExitStack() as closing:
         children = Children()
         objects = Objects(home / "s3", home / "logs" / "s3.log", children)
         closing.callback(objects.close)
         objects.start()
-        site = Site(children, Artifacts(home / "models", objects), home / "logs", startup_s)
+        site = Site(children, Artifacts(home / "models", objects), home / "logs", startup_s, local_exec)
         store = Store(home / "sagemaker.json")
         endpoints = Endpoints(store, site)
         closing.callback(endpoints.close)
@@ -67,10 +67,10 @@ def _open(home: Path) -> IO[str]:
         raise BadEnvironment(f"{home} cannot be written: {error.strerror}.") from None
 
 
-def run(home: Path, port: int, startup_s: float) -> int:
+def run(home: Path, port: int, startup_s: float, local_exec: bool) -> int:
     """`serve` with errors as one sentence and an exit code."""
     try:
-        serve(home.absolute(), port, startup_s)
+        serve(home.absolute(), port, startup_s, local_exec)
     except CaptionerError as error:
         print(f"captioner.emulator: {error}", file=sys.stderr)
         return error.exit_code
