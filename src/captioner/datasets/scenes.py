@@ -22,19 +22,20 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "green": (24, 150, 52),
     "blue": (30, 70, 214),
     "yellow": (246, 220, 24),
-    "purple": (140, 36, 160),
+    "brown": (110, 60, 20),
     "black": (16, 16, 18),
-    "white": (250, 250, 250),
 }
 SIZES = ("small", "large")
-COUNTS = (1, 2, 3, 4)
+COUNTS = (1, 2, 3)
 PLACES = ("left", "right", "top", "bottom", "middle")
 RELATIONS = ("left of", "right of", "above", "below")
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 _SUPERSAMPLE = 4
 _UNITS = 128  # coordinates are those of a 128 pixel picture, whatever the size drawn
-_RADIUS = {"small": 8.5, "large": 17.0}
+_RADIUS = {"small": 9.5, "": 15.0, "large": 16.5}
+_WANDER = 0.25  # share of its free space that a group may leave the middle by: more, and left and top could be mistaken
+_STEP = 42.0  # between the centres of a group: shapes lie apart, so that they can be counted
 _BACKGROUNDS = ((150, 140, 128), (132, 146, 156), (168, 158, 150), (128, 136, 124), (160, 150, 166), (142, 142, 142))
 _TEXTURES = ("plain", "stripes", "columns", "checks", "dots", "fade")
 
@@ -43,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Group:
-    """Equal shapes, one to four of them."""
+    """Equal shapes, one to three of them. Size is one of SIZES, or "" for shapes of a size that is not worth a word."""
 
     count: int
     size: str
@@ -102,7 +103,7 @@ def draw(scene: Scene, size: int, dice: Dice) -> bytes:
     for group, centres in _layout(scene, dice):
         colour = _shade(COLOURS[group.colour], dice, 8)
         for x, y in centres:
-            radius = _RADIUS[group.size] * dice.between(0.92, 1.06)
+            radius = _RADIUS[group.size] * dice.between(0.92, 1.04)
             points = _outline(group.kind, radius, dice.between(-8, 8))
             canvas.polygon([(round((x + dx) * scale), round((y + dy) * scale)) for dx, dy in points], fill=colour)
     out = io.BytesIO()
@@ -118,7 +119,7 @@ def _layout(scene: Scene, dice: Dice) -> list[tuple[Group, list[tuple[float, flo
         "right": (half, 0.0, _UNITS, _UNITS),
         "top": (0.0, 0.0, _UNITS, half),
         "bottom": (0.0, half, _UNITS, _UNITS),
-        "middle": (half / 2, half / 2, half * 1.5, half * 1.5),
+        "middle": (20.0, 20.0, _UNITS - 20.0, _UNITS - 20.0),
     }
     if scene.second is None:
         return [(scene.first, _place(scene.first, boxes[scene.where], dice))]
@@ -139,18 +140,18 @@ def _place(group: Group, box: tuple[float, float, float, float], dice: Dice) -> 
         rows = -(-group.count // columns)
     else:
         columns, rows = (1, group.count) if height > width else (group.count, 1)
-    step = min(2.0 * radius * 1.16 + 3.0, max(width, height) / max(columns, rows))
-    spare_x = max(0.0, (width - (columns - 1) * step) / 2 - radius - 1)
-    spare_y = max(0.0, (height - (rows - 1) * step) / 2 - radius - 1)
-    middle_x = (left + right) / 2 + dice.between(-spare_x, spare_x) * 0.8
-    middle_y = (top + bottom) / 2 + dice.between(-spare_y, spare_y) * 0.8
+    step = min(_STEP, max(width, height) / max(columns, rows))
+    spare_x = max(0.0, (width - (columns - 1) * step) / 2 - radius - 1) * _WANDER
+    spare_y = max(0.0, (height - (rows - 1) * step) / 2 - radius - 1) * _WANDER
+    middle_x = (left + right) / 2 + dice.between(-spare_x, spare_x)
+    middle_y = (top + bottom) / 2 + dice.between(-spare_y, spare_y)
     centres = []
     for index in range(group.count):
         column, row = index % columns, index // columns
         in_row = min(columns, group.count - row * columns)
         x = middle_x + (column - (in_row - 1) / 2) * step
         y = middle_y + (row - (rows - 1) / 2) * step
-        centres.append((x + dice.between(-1.2, 1.2), y + dice.between(-1.2, 1.2)))
+        centres.append((x + dice.between(-1, 1), y + dice.between(-1, 1)))
     return centres
 
 
@@ -196,7 +197,7 @@ def _shade(colour: tuple[int, int, int], dice: Dice, spread: int) -> tuple[int, 
 def _background(size: int, dice: Dice) -> Image.Image:
     """A muted square of one of the textures; its two tones are close, so that it never hides a shape."""
     base = _shade(dice.pick(_BACKGROUNDS), dice, 12)
-    other = _shade(base, Dice(f"{dice.between(0, 1):.6f}"), 26)
+    other = _shade(base, Dice(f"{dice.between(0, 1):.6f}"), 20)
     texture = dice.pick(_TEXTURES)
     step = round(size * dice.between(0.06, 0.16))
     picture = Image.new("RGB", (size, size), base)

@@ -45,7 +45,7 @@ def run(params: AcquireParams, paths: Paths, settings: Settings) -> AcquireRepor
     """
     dataset = _open(params, paths, settings)
     with _fresh_folder(paths.raw) as folder:
-        rows = _store(dataset, folder)
+        rows = store(dataset, folder)
         write_manifest(folder / MANIFEST, rows)
         write_jsonl(folder / ORPHANS, (asdict(orphan) for orphan in dataset.orphans))
     report = AcquireReport(
@@ -77,7 +77,7 @@ def _open(params: AcquireParams, paths: Paths, settings: Settings) -> Dataset:
     raise CaptionerError(f"acquire.{params.dataset} is missing in params.yaml.")
 
 
-def _store(dataset: Dataset, folder: Path) -> list[ImageRecord]:
+def store(dataset: Dataset, folder: Path) -> list[ImageRecord]:
     """Pack every picture. Raises BadData unless exactly as many come out as the dataset said it holds."""
     rows: list[ImageRecord] = []
     with PackWriter(folder) as packs, track("acquire", dataset.total, "images") as progress:
