@@ -174,5 +174,5 @@ def test_as_many_scenes_as_are_promised_can_be_found() -> None:
     """The search for new scenes ends, also where the simple ones have run out; beyond that it is not begun."""
     params = SampleParams(images=MAX_IMAGES, size=64, seed=1)
     assert open_sample(params).total == MAX_IMAGES
-    with pytest.raises(BadParams, match=r"is 5,001; different scenes can be found for 5,000"):
+    with pytest.raises(BadParams, match=r"is 5,001; different scenes can be found for 5,000 at most"):
         open_sample(params.model_copy(update={"images": MAX_IMAGES + 1}))

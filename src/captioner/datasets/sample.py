@@ -64,7 +64,7 @@ def open_sample(params: SampleParams) -> Dataset:
     """
     if params.images > MAX_IMAGES:
         raise BadParams(
-            f"acquire.sample.images is {params.images:,}; different scenes can be found for {MAX_IMAGES:,} pictures at most."
+            f"acquire.sample.images is {params.images:,}; different scenes can be found for {MAX_IMAGES:,} at most."
         )
     plan = _plan(params)
     trained = frozenset(c for split, scene in plan if split == "train" for c in scene.combinations())
