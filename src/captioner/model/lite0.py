@@ -66,7 +66,8 @@ def load_weights(cache: Path | None = None) -> dict[str, np.ndarray]:
     kept = None if cache is None else cache / f"{NAME}-{SHA256[:12]}-{_CONVERTER}.npz"
     if kept is not None:
         try:
-            with np.load(kept, allow_pickle=False) as arrays:
+            # Opened here: numpy forgets to close an archive that it finds damaged.
+            with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             pass  # not there yet, or damaged: either way it is made again from the checked file
