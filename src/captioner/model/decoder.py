@@ -145,7 +145,7 @@ class Decoder(keras.Model):
         self.embedding = keras.layers.Embedding(
             vocabulary,
             params.embedding,
-            embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1, seed=seed),
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=seed),
             name="embedding",
         )
         self.word_gates = dense(4 * params.units, use_bias=False, kernel_initializer=glorot[0], name="word_gates")
