@@ -49,9 +49,12 @@ def api(standing: Standing) -> Api:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, api: Api) -> Callable[..., Tiny]:
+def tiny(tmp_path: Path, api: Api) -> Iterator[Callable[..., Tiny]]:
     """Makes a project for one test, whose flows talk to the standing server."""
-    return lambda graph=GRAPH: Tiny(make_project(tmp_path / "project", graph), api.url)
+    yield lambda graph=GRAPH: Tiny(make_project(tmp_path / "project", graph), api.url)
+    for one in psutil.process_iter():  # what a failed test leaves waiting
+        if str(tmp_path) in " ".join(_words(one)):
+            one.kill()
 
 
 def _words(process: psutil.Process) -> list[str]:

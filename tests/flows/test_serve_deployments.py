@@ -10,8 +10,10 @@ import time
 import urllib.error
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from captioner import stack
@@ -24,7 +26,8 @@ def wait_for(api: Any, done: Callable[[list[dict[str, Any]]], dict[str, Any] | N
     """The flow run that `done` picks from all runs, as soon as there is one."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        runs = api.ask("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC"})
+        begun = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}  # schedules make hundreds of runs ahead
+        runs = api.ask("/flow_runs/filter", {"sort": "START_TIME_DESC", "flow_runs": begun})
         if (found := done(runs)) is not None:
             return found
         assert time.monotonic() < deadline, [(run["name"], run["state_name"], run["state"]) for run in runs]
@@ -68,10 +71,34 @@ def test_run_in_the_ui_works_and_refuses_what_does_not_fit(api: Any) -> None:
     assert {name: task["state_name"] for name, task in api.tasks(run["id"]).items()} == {"one": "Completed"}
 
 
+def test_cancel_in_the_ui_ends_the_stage(standing: Any, api: Any) -> None:
+    root = standing.tiny.root
+    graph = (root / "dvc.yaml").read_text(encoding="utf-8")
+    os.mkfifo(root / "started")
+    standing.tiny.write(dvc_yaml="stages: {endless: {cmd: echo > started; exec sleep 600, outs: [never.txt]}}")
+    try:
+        path = f"/deployments/{deployment(api, 'training')['id']}/create_flow_run"
+        run = api.ask(path, {"parameters": {"release": False}})
+        (root / "started").read_text(encoding="utf-8")  # returns when the stage is there
+        assert stages_in(root)
+        api.ask(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+        assert wait_for(api, finished(run["id"]))["state_name"] == "Cancelled"
+        assert not stages_in(root)
+    finally:
+        standing.tiny.write(dvc_yaml=graph)
+
+
+def stages_in(root: Path) -> list[list[str]]:
+    """The command lines of the endless stages that run in `root`."""
+    found = psutil.process_iter(["cmdline", "cwd"])
+    lines = [one.info["cmdline"] for one in found if one.info["cwd"] == str(root)]
+    return [line for line in lines if line and "sleep 600" in " ".join(line)]
+
+
 def test_a_schedule_creates_a_run_that_finishes(api: Any) -> None:
     training = deployment(api, "training")["id"]
     # As the UI does it.
-    schedule = {"interval": 20, "anchor_date": datetime.now(UTC).isoformat(), "timezone": "UTC"}
+    schedule = {"interval": 15, "anchor_date": datetime.now(UTC).isoformat(), "timezone": "UTC"}
     body = [{"schedule": schedule, "active": True, "parameters": {"release": False}}]
     made = api.ask(f"/deployments/{training}/schedules", body)
     try:

@@ -64,8 +64,13 @@ def wanted(settings: Settings, paths: Paths) -> list[Service]:
 
 def _prefect(port: int) -> Service:
     def env(port: int, urls: Mapping[str, str]) -> dict[str, str]:
-        # One SQLite file under a server, served flows and command lines: wait for a lock, do not fail.
-        return {"PREFECT_API_URL": f"http://{HOST}:{port}/api", "PREFECT_SERVER_DATABASE_TIMEOUT": "60"}
+        return {
+            "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+            # One SQLite file under a server, served flows and command lines: wait for a lock, do not fail.
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+            # A schedule that was set in the UI is looked at this often; by default a whole minute may pass.
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "15",
+        }
 
     def command(port: int) -> list[str]:
         return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
