@@ -17,38 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from prefect.tasks import exponential_backoff
 
 from captioner import errors
 from captioner.errors import BadEnvironment, CaptionerError
 from flows.graph import Stage, busy, patiently
+from flows.patience import PATIENT
 from flows.reports import Bar, publish
 
-RETRIES = 3
-BACKOFF_S = 5
 HINTS = ("To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ", "Use `dvc push`")
 RESTORED = "is cached - skipping run"  # DVC's words when it has the outs of exactly these inputs from an earlier run
 UNCHANGED = "didn't change, skipping"
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's words when another DVC is at work
 
 
-def may_pass(task: Any, run: Any, state: State[Any]) -> bool:
-    """Prefect's question before a retry: only what can fail for a while is tried again."""
-    failure = state.result(raise_on_failure=False)
-    return isinstance(failure, CaptionerError) and failure.transient
-
-
-@task(
-    task_run_name="{stage.name}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(backoff_factor=BACKOFF_S),
-    retry_condition_fn=may_pass,
-)
+@task(task_run_name="{stage.name}", **PATIENT)
 def dvc_stage(stage: Stage, root: Path, stale: bool, force: bool = False) -> State[None]:
     """Bring `stage` up to date. An up-to-date one ends as `Cached` at once."""
     if not stale and not force:

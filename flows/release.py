@@ -1,28 +1,59 @@
-"""The release flow: brings the endpoint in line with the registry's aliases.
+"""Releasing: the tasks `register` and `deploy`, and the flow that brings the endpoint in line with the registry.
 
-Moving `champion` or `challenger` in the MLflow UI is a supported way to promote; this flow makes it take effect.
+The tasks call the functions that the CLI verbs call. Moving `champion` or `challenger` in the MLflow UI is a supported
+way to promote; the scheduled flow `reconcile` makes it take effect.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from captioner.bootstrap import open_app
+from captioner.bootstrap import open_app, run_stage
+from captioner.errors import GateFailed
+from flows.patience import PATIENT
 from flows.plain_errors import speak_plainly
-from flows.training import release_step
+from flows.reports import publish_release
+
+
+@task(task_run_name="register", **PATIENT)
+def register() -> dict[str, Any]:
+    """Every candidate into the registry, through the gate; a gate that says no fails the task."""
+    try:
+        report = run_stage("register")
+    except GateFailed:
+        publish_release("register", Path.cwd())
+        raise
+    publish_release("register", Path.cwd())
+    return dataclasses.asdict(report)
+
+
+@task(task_run_name="deploy", **PATIENT)
+def deploy() -> dict[str, Any]:
+    """The endpoint serves what the aliases say."""
+    report = run_stage("deploy")
+    publish_release("deploy", Path.cwd())
+    return dataclasses.asdict(report)
+
+
+@task(task_run_name="is there a champion?", **PATIENT)
+def has_champion() -> bool:
+    """Is anything released yet?"""
+    app = open_app()
+    return app.registry().by_alias(app.name, "champion") is not None
 
 
 @flow(name="reconcile", persist_result=False)
 def reconcile() -> dict[str, Any] | State[None]:
     """Make the endpoint serve what the aliases champion and challenger point to."""
     speak_plainly()
-    app = open_app()
-    if app.registry().by_alias(app.name, "champion") is None:
+    if not has_champion():
         # Scheduled from the first `captioner up` on: until something is released that is no failure.
-        get_run_logger().info(f"{app.name} has no champion yet: nothing to serve.")
-        return Completed(name="Nothing to serve", message=f"{app.name} has no champion yet.")
-    return release_step("deploy")
+        get_run_logger().info("No champion yet: nothing to serve.")
+        return Completed(name="Nothing to serve", message="The registry has no champion yet.")
+    return deploy()

@@ -12,7 +12,8 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
-from captioner.errors import BadParams, CaptionerError, ServiceUnavailable
+from captioner.errors import BadParams, CaptionerError
+from flows.server import require_server
 
 OURS = "captioner"  # the slug of the one schedule that this command sets, changes and removes
 
@@ -23,9 +24,8 @@ def set_cron(deployment: str, cron: str, timezone: str = "UTC") -> str:
     Raises BadParams for a bad cron line or timezone or an unknown deployment, ServiceUnavailable without a server.
     """
     wanted = None if cron == "off" else _cron(cron, timezone)
+    require_server()
     with get_client(sync_client=True) as client:
-        if client.api_healthcheck() is not None:
-            raise ServiceUnavailable(f"Prefect does not answer at {client.api_url}: start it with `captioner up`.")
         try:
             found = client.read_deployment_by_name(f"{deployment}/{deployment}")
         except ObjectNotFound:

@@ -7,6 +7,7 @@ nothing was served are dropped, as cron does it: a laptop that slept for a weeke
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -19,14 +20,27 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.states import Cancelled
 
+from captioner.errors import ServiceUnavailable
 from flows.release import reconcile
+from flows.server import require_server
 from flows.training import training
 
 POLL_S = 5
 RECONCILE = "*/15 * * * *"  # a promotion in the MLflow UI takes effect within a quarter of an hour
 
 
-def main() -> None:
+def main() -> int:
+    """Serve until told to stop. Returns the exit code."""
+    try:
+        require_server()
+    except ServiceUnavailable as error:
+        print(f"captioner: {error}", file=sys.stderr)
+        return error.exit_code
+    serve()
+    return 0
+
+
+def serve() -> None:
     """Serve until told to stop."""
     # pause_on_shutdown: a schedule must survive `down`.
     runner = Runner(name="captioner", pause_on_shutdown=False, query_seconds=POLL_S)
@@ -85,4 +99,4 @@ def _drop_missed(client: SyncPrefectClient) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

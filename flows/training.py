@@ -7,7 +7,6 @@ DVC decides what must run, Prefect shows it, retries it and runs it by schedule.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -15,17 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime, task
-from prefect.cache_policies import NO_CACHE
-from prefect.tasks import exponential_backoff
+from prefect import flow, get_run_logger, runtime
 
 from captioner import bootstrap, stack
-from captioner.errors import CaptionerError, GateFailed
+from captioner.errors import CaptionerError
 from captioner.workspace import workspace_lock
-from flows.dvc_stage import BACKOFF_S, RETRIES, dvc_stage, may_pass
+from flows.dvc_stage import dvc_stage
 from flows.graph import Stage, is_stale, patiently, read_graph
 from flows.plain_errors import speak_plainly
-from flows.reports import publish_release
+from flows.release import deploy, register
+from flows.server import require_server
 
 
 @dataclass(frozen=True)
@@ -53,42 +51,27 @@ def training(stages: list[str] | None = None, force: bool = False, release: bool
     root = app.paths.root
     ran: list[str] = []
     cached: list[str] = []
+    touched: set[str] = set()
 
-    def changed(stage: Stage) -> bool:
+    def is_still_stale(stage: Stage) -> bool:
         return patiently(lambda: is_stale(root, stage.name), log.info)
 
     with workspace_lock(app.paths, who=f"the training flow {runtime.flow_run.name!r}", say=log.info):
         graph = patiently(lambda: read_graph(root), log.info)
-        chosen = graph.select(stages)
-        for stage in chosen:
+        for stage in graph.select(stages):
             # What ran upstream may have written the same bytes again: then DVC has this stage already.
-            stale = changed(stage) if stage.upstream & set(ran) else stage.name in graph.stale
-            dvc_stage(stage, root, stale, force)
-            (ran if stale or force else cached).append(stage.name)
+            stale = is_still_stale(stage) if stage.upstream & touched else stage.name in graph.stale
+            state = dvc_stage(stage, root, stale, force, return_state=True)
+            state.result()  # raises what the stage raised
+            touched |= {stage.name} if stale or force else set()
+            (cached if state.name == "Cached" else ran).append(stage.name)
 
-    log.info(f"{len(ran)} ran ({', '.join(ran)}), {len(cached)} cached." if ran else "Nothing changed: all is cached.")
-    if not release or stages:
-        return Training(ran, cached)
-    return Training(ran, cached, register=release_step("register"), deploy=release_step("deploy"))
-
-
-@task(
-    task_run_name="{verb}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(backoff_factor=BACKOFF_S),
-    retry_condition_fn=may_pass,
-)
-def release_step(verb: str) -> dict[str, Any]:
-    """`register` or `deploy`, by the function that the CLI verb calls. A gate that says no fails the task."""
-    try:
-        report = bootstrap.run_stage(verb)
-    except GateFailed:
-        publish_release(verb, Path.cwd())
-        raise
-    publish_release(verb, Path.cwd())
-    return dataclasses.asdict(report)
+        log.info(f"{len(ran)} ran ({', '.join(ran)}), {len(cached)} cached." if ran else "Nothing changed: all cached.")
+        if not release or stages:
+            return Training(ran, cached)
+        # Registered before anybody else may change what the stages wrote. A gate that says no ends the flow here.
+        registered = register()
+    return Training(ran, cached, registered, deploy())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if "PREFECT_API_URL" not in os.environ:
             return _again_with_a_server()
+        require_server()
         training(stages=options.stages or None, force=options.force, release=not options.no_release)
     except CaptionerError as error:
         print(f"captioner: {error}", file=sys.stderr)

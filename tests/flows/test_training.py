@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from captioner import stack
+from tests.flows.projects import Tiny, make_project
 
 Make = Callable[..., Any]
 
@@ -58,10 +60,11 @@ def test_the_states_say_what_dvc_did(tiny: Make, api: Any) -> None:
     def run(*options: str) -> dict[str, str]:
         ended = project.run("--no-release", *options)
         assert ended.code == 0, ended.output
-        assert ("Nothing changed" in ended.output) == (not options and "one ran" not in ended.output)
         tasks = api.tasks(api.last_run()["id"])
         assert {task["state_type"] for task in tasks.values()} == {"COMPLETED"}
-        return {name: task["state_name"] for name, task in tasks.items()}
+        names = {name: task["state_name"] for name, task in tasks.items()}
+        assert ("Nothing changed" in ended.output) == (set(names.values()) == {"Cached"})
+        return names
 
     assert run() == {"one": "Completed", "two@a": "Completed", "two@b": "Completed"}
     assert run() == {"one": "Cached", "two@a": "Cached", "two@b": "Cached"}
@@ -175,6 +178,16 @@ def test_a_signal_ends_the_stage_and_the_next_run_goes_on(tiny: Make, number: in
     (project.root / "gate").write_text("go\n", encoding="utf-8")
     assert again.wait(60) == 0
     close(first, again)
+
+
+def test_a_server_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{closed.getsockname()[1]}/api"
+        ended = Tiny(make_project(tmp_path / "project"), api).run()
+    assert ended.code == 2
+    assert f"captioner: Prefect does not answer at {api}" in ended.output
+    assert "Traceback" not in ended.output
 
 
 def until(child: Any, words: str) -> str:

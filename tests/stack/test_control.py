@@ -20,7 +20,7 @@ from captioner.paths import Paths
 from captioner.records import read_json, write_json
 from captioner.settings import Settings
 from captioner.stack import processes
-from captioner.stack.services import Service, base_environment, wanted
+from captioner.stack.services import Service, base_environment, flow_environment, wanted
 
 SERVER = """
 import http.server, os, sys, time
@@ -266,6 +266,26 @@ class TestWanted:
         assert "secret" not in env.values()
         assert env.get("PREFECT_API_URL") is None
         assert env["PREFECT_HOME"] == str(paths.prefect)
+        assert "secret" not in flow_environment(settings, paths, "http://127.0.0.1:1/api").values()
+
+    def test_a_server_of_the_users_own_is_shown_the_users_key(
+        self, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PREFECT_API_KEY", "secret")
+        settings = Settings.from_env(project, {"CAPTIONER_PREFECT_API": "https://api.prefect.cloud/mine"})
+        env = flow_environment(settings, Paths.of(project, settings), "https://api.prefect.cloud/mine")
+        assert env["PREFECT_API_KEY"] == "secret"
+        assert env["PREFECT_API_URL"] == "https://api.prefect.cloud/mine"
+
+    def test_a_server_of_the_users_own_that_does_not_answer_is_a_sentence(
+        self, project: Path, first_port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+        api = f"http://127.0.0.1:{first_port}/api"
+        env = {"CAPTIONER_PREFECT_API": api, "CAPTIONER_MLFLOW_URI": "http://there", "CAPTIONER_AWS": "real"}
+        settings = Settings.from_env(project, env)
+        with pytest.raises(BadEnvironment, match=f"deployments ended at once: .*Prefect does not answer at {api}: "):
+            stack.up(settings, Paths.of(project, settings))
 
 
 def test_last_words_skips_what_says_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ Knows no Prefect: flows sit above the CLI and are started as ``python -m flows.â
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ def ensure_up(settings: Settings, paths: Paths) -> None:
 
 def run_module(module: str, options: Sequence[str], settings: Settings, paths: Paths) -> int:
     """Run ``python -m module`` with the local Prefect as its server. Ctrl-C reaches it; its exit code is ours."""
-    env = {**os.environ, **services.flow_environment(paths, control.prefect_api(settings, paths) or "")}
+    env = services.flow_environment(settings, paths, control.prefect_api(settings, paths) or "")
     child = subprocess.Popen([sys.executable, "-m", module, *options], cwd=paths.root, env=env)
     while True:
         try:

@@ -27,6 +27,7 @@ FOREIGN = (
     "MLFLOW_REGISTRY_URI",
     "MLFLOW_TRACKING_URI",
 )
+KEYS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 QUIET = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -99,7 +100,7 @@ def _deployments(settings: Settings, paths: Paths) -> Service:
     def env(port: int, urls: Mapping[str, str]) -> dict[str, str]:
         api = settings.prefect_api or f"{urls['prefect']}/api"
         address = {"PREFECT_RUNNER_SERVER_HOST": HOST, "PREFECT_RUNNER_SERVER_PORT": str(port)}
-        return flow_environment(paths, api) | address
+        return flow_environment(settings, paths, api) | address
 
     first = settings.port_prefect + DEPLOYMENTS_ABOVE_PREFECT
     after = () if settings.prefect_api else ("prefect",)
@@ -109,20 +110,19 @@ def _deployments(settings: Settings, paths: Paths) -> Service:
 
 
 def base_environment(paths: Paths) -> dict[str, str]:
-    """What every service gets: the user's environment, minus what leads elsewhere, plus what keeps it quiet at home."""
+    """What everything gets: the user's environment, less what leads elsewhere, and what keeps it quiet and at home."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    return (
-        env
-        | QUIET
-        | {
-            "CAPTIONER_HOME": str(paths.home),
-            "PREFECT_HOME": str(paths.prefect),
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.root), os.environ.get("PYTHONPATH")])),
-            "PYTHONUNBUFFERED": "1",
-        }
-    )
+    at_home = {
+        "CAPTIONER_HOME": str(paths.home),
+        "PREFECT_HOME": str(paths.prefect),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.root), os.environ.get("PYTHONPATH")])),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return env | QUIET | at_home
 
 
-def flow_environment(paths: Paths, prefect_api: str) -> dict[str, str]:
-    """What a process that runs flows needs beside its own environment."""
-    return {**QUIET, "PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(paths.prefect), "PYTHONUNBUFFERED": "1"}
+def flow_environment(settings: Settings, paths: Paths, prefect_api: str) -> dict[str, str]:
+    """What a process that runs flows gets. A server that is not ours is shown the user's key."""
+    keys = KEYS if settings.prefect_api else ()
+    shown = {name: os.environ[name] for name in keys if name in os.environ}
+    return base_environment(paths) | shown | {"PREFECT_API_URL": prefect_api}
