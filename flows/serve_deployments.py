@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -36,7 +37,10 @@ def main() -> int:
     except ServiceUnavailable as error:
         print(f"captioner: {error}", file=sys.stderr)
         return error.exit_code
-    serve()
+    with tempfile.TemporaryDirectory(prefix="captioner-runner-") as folder:
+        # A runner leaves a folder behind in the temporary folder at each start: this one goes with the process.
+        tempfile.tempdir = folder
+        serve()
     return 0
 
 
