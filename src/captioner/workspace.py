@@ -115,3 +115,19 @@ def _command() -> str:
 
 def _to_stderr(message: str) -> None:
     print(f"captioner: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def one_at_a_time(paths: Paths, what: str) -> Iterator[None]:
+    """Wait until no other process on this machine does `what`. The system lets go of it when its holder dies.
+
+    Raises BadEnvironment when the lock's file cannot be written.
+    """
+    try:
+        paths.home.mkdir(parents=True, exist_ok=True)
+        lock = (paths.home / f"{what}.lock").open("a")
+    except OSError as error:
+        raise BadEnvironment(f"{paths.home} cannot be written: {error.strerror or error}.") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -14,6 +14,7 @@ from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Endpoint, EndpointState, ModelVersion, Registry, Variant, VariantSpec
 from captioner.records import write_json
+from captioner.workspace import one_at_a_time
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -54,8 +55,10 @@ def run(params: DeployParams, paths: Paths, registry: Registry, endpoint: Endpoi
     share = params.challenger_share if challenger else 0.0
     models = {CHAMPION: (champion, 1.0 - share)} | ({CHALLENGER: (challenger, share)} if challenger else {})
     specs = [_spec(alias, model, weight, registry, paths) for alias, (model, weight) in models.items()]
-    before = endpoint.state(name)
-    after = endpoint.apply(name, specs, params.instance_type, params.instances, params.max_wait_s)
+    # The scheduled reconcile and a person's deploy may meet; SageMaker refuses the second while the first is under way.
+    with one_at_a_time(paths, "deploy"):
+        before = endpoint.state(name)
+        after = endpoint.apply(name, specs, params.instance_type, params.instances, params.max_wait_s)
     report = DeployReport(name, after.status, after.config, _differs(before, after), tuple(after.variants))
     write_json(report_path(paths), {**asdict(report), "markdown": report.markdown()})
     return report

@@ -7,16 +7,14 @@ the stage ends with exit code 1. An artifact that the registry has already is no
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from captioner.digests import sha256_text
-from captioner.errors import BadData, BadEnvironment, GateFailed
+from captioner.errors import BadData, GateFailed
 from captioner.evidence import (
     Candidate,
     best_captions,
@@ -32,6 +30,7 @@ from captioner.paths import Paths
 from captioner.ports import ModelVersion, Registry, Run, Tracker
 from captioner.records import read_predictions, write_json
 from captioner.stages.recording import dvc_tags, predictions_uri, record, scratch
+from captioner.workspace import one_at_a_time
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 GATE, GATE_KEY = "captioner.gate", "captioner.gate_key"
@@ -85,7 +84,8 @@ def run(
     belong together; ServiceUnavailable when MLflow does not answer.
     """
     found = [read_candidate(paths, candidate) for candidate in candidates]
-    with _one_at_a_time(paths):
+    # Two registrations at once would both find the digest missing, and make it two versions.
+    with one_at_a_time(paths, "register"):
         desk = _Desk(params, paths, tracker, registry, name)
         reports = tuple(desk.register(candidate) for candidate in found)
         aliases = {alias: registry.by_alias(name, alias) for alias in (CHAMPION, CHALLENGER)}
@@ -224,19 +224,6 @@ def _tagged_slices(champion: ModelVersion) -> dict[str, object]:
         return {"slices": json.loads(champion.tags.get("captioner.slices", "{}"))}
     except json.JSONDecodeError:
         raise BadData(f"The tag captioner.slices of version {champion.version}, the champion, is not JSON.") from None
-
-
-@contextmanager
-def _one_at_a_time(paths: Paths) -> Iterator[None]:
-    """Two registrations at once would both find the digest missing, and make it two versions."""
-    try:
-        paths.home.mkdir(parents=True, exist_ok=True)
-        lock = (paths.home / "register.lock").open("a")
-    except OSError as error:
-        raise BadEnvironment(f"{paths.home} cannot be written: {error.strerror or error}.") from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _said(version: str, alias: str, verdict: Verdict) -> str:
