@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,9 @@ from tests.local_aws import local_aws as local_aws
 from tests.tiny import make_tiny_artifact
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell that starts us in the background has us ignore Ctrl-C, and our children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A developer's own settings must not decide what a test sees.
 for _name in VARIABLES:
