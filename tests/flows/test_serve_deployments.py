@@ -166,6 +166,7 @@ def test_prefect_yaml_deploys_the_same_flows_to_a_work_pool(standing: Any, api: 
     for name in ("training", "reconcile"):
         pooled, served = api.ask(f"/deployments/name/{name}/pool"), deployment(api, name)
         assert pooled["work_pool_name"] == "captioner"
-        assert pooled["entrypoint"] == served["entrypoint"].replace(str(ROOT) + "/", "").lstrip("./")
+        # Prefect names the served one from where it looked, which is not always the checkout.
+        assert served["entrypoint"].endswith(pooled["entrypoint"])
         assert pooled["parameter_openapi_schema"] == served["parameter_openapi_schema"]
         assert pooled["concurrency_options"] == served["concurrency_options"]
