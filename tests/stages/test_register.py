@@ -265,7 +265,7 @@ def test_a_run_is_rebuilt_when_training_was_cached(paths: Paths, registered: Reg
     assert run.history[0] == (1, {"loss": 3.0, "learning_rate": 0.001, "dev_cider": 20.0, "dev_bleu_4": 9.0})
     assert run.history[1][0] == 2
     assert run.kept_params["train"]["epochs"] == load_params(paths.params).train.epochs
-    assert list(run.kept_params["decoders"]) == ["merge"]
+    assert run.kept_params["decoder"]["kind"] == "merge"
     assert "captioner.rebuilt" in run.kept_tags
 
 

@@ -39,7 +39,7 @@ def record(tracker: Tracker, candidate: Candidate, params: Params, paths: Paths)
     sections = ["acquire", "validate", "features", "export", "evaluate", "register"]
     if run is None or run.tag("captioner.digest") not in (None, ""):
         run = _rebuild(tracker, candidate)
-        sections += ["train", "decoders"]
+        sections += ["train", "decoder"]
     run.tags({"captioner.digest": candidate.digest, "captioner.dataset": params.acquire.dataset})
     try:
         run.params(section_params(params, candidate.name, sections))
@@ -74,7 +74,7 @@ def predictions_uri(run: Run, candidate: Candidate) -> str:
 def section_params(params: Params, candidate: str, sections: list[str]) -> dict[str, Any]:
     """The sections of params.yaml that made `candidate`; of the decoders its own only."""
     whole = params.model_dump(mode="json", by_alias=True, exclude_none=True)
-    whole["decoders"] = {candidate: whole["decoders"][candidate]}
+    whole["decoder"] = whole["decoders"][candidate]  # one name for every candidate, so that MLflow lines them up
     return {name: whole[name] for name in sections}
 
 

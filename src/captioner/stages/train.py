@@ -138,7 +138,7 @@ def run(
     history = [Epoch(**epoch) for epoch in checkpoint.restore()]
     tracked = tracker.start(f"train-{candidate}", {"captioner.candidate": candidate, "captioner.stage": "train"})
     try:
-        tracked.params({**_flat("train", params), **_flat(f"decoders.{candidate}", decoder_params)})
+        tracked.params({**_flat("train", params), **_flat("decoder", decoder_params)})
         for epoch in history:
             tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
         fit(trainer, params, features, data, captions, vocabulary, history, checkpoint, tracked)
