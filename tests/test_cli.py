@@ -137,7 +137,8 @@ def test_a_disk_that_cannot_be_written_is_one_sentence(
     assert "cannot be written" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_ctrl_c_in_training_keeps_what_was_done(here: Path, paths: Paths) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_training_that_is_interrupted_keeps_what_was_done(here: Path, paths: Paths, number: int) -> None:
     write_data(paths)
     params = yaml.safe_load((here / "params.yaml").read_text())
     decoder = {"kind": "merge", "units": 12, "embedding": 8, "dropout": 0.2}
@@ -157,7 +158,7 @@ def test_ctrl_c_in_training_keeps_what_was_done(here: Path, paths: Paths) -> Non
     assert child.stderr is not None
     for line in child.stderr:
         if "epoch 3/" in line:  # two epochs are done and kept
-            child.send_signal(signal.SIGINT)
+            child.send_signal(number)
             break
     rest = child.stderr.read()
     assert child.wait() == 130

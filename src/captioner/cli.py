@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -121,6 +122,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _stage(options: argparse.Namespace) -> None:
     from captioner.bootstrap import run_stage
+
+    # Whoever ends a stage politely (a service manager, `kill`) gets what Ctrl-C gets: runs ended, nothing half-written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     _show(run_stage(options.stage, options.candidate), options.json)
 
