@@ -157,4 +157,5 @@ def _reference(app: App, model: str) -> tuple[str, str, str]:
 
 
 def _plain(line: dict[str, Any]) -> str:
-    return f"{line['image']}: {line['error'] if 'error' in line else line['caption']}"
+    # The sentence of an error names the image itself.
+    return str(line["error"]) if "error" in line else f"{line['image']}: {line['caption']}"
