@@ -133,7 +133,7 @@ def test_the_register_stage_on_a_real_store(
     client = mlflow_store.client(uri)
     run = client.get_run(first.candidates[1].run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.params["decoders.attention.kind"] == "attention"
+    assert run.data.params["decoder.kind"] == "attention"
     assert run.data.metrics["test_cider"] > 100
     assert run.data.metrics["slice_cider/dog"] > 100
     assert [m.step for m in client.get_metric_history(run.info.run_id, "dev_cider")] == [1, 2]
