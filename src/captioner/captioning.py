@@ -9,17 +9,15 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from captioner.bootstrap import App
 from captioner.errors import BadData, BadEnvironment, BadImage, BadInput, CaptionerError
 from captioner.images import normalise
+from captioner.model.captioner import Captioner, describe
 from captioner.model.runtime import start_tensorflow
 from captioner.progress import track
 from captioner.records import Caption
-
-if TYPE_CHECKING:
-    from captioner.model.captioner import Captioner
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"])
 BATCH = 16
@@ -76,14 +74,8 @@ def caption_group(loaded: Loaded, group: Iterable[str], beam: int | None, top: i
 
 def answer(image: str, captions: Sequence[Caption], loaded: Loaded) -> dict[str, Any]:
     """The JSON object that scripts rely on (DESIGN, contracts)."""
-    best, *others = captions
-    return {
-        "image": image,
-        "caption": best.caption,
-        "log_probability": best.log_probability,
-        "alternatives": [{"caption": c.caption, "log_probability": c.log_probability} for c in others],
-        "model": {"version": loaded.version, "digest": loaded.captioner.digest},
-    }
+    model = {"version": loaded.version, "digest": loaded.captioner.digest}
+    return {"image": image, **describe(captions), "model": model}
 
 
 def expand(sources: Sequence[str]) -> Iterator[str]:
@@ -125,8 +117,6 @@ def _download(url: str) -> bytes:
 
 def load_model(app: App, model: str) -> Loaded:
     """`model` is an alias, a ``models:/`` URI, or a model.tar.gz. Raises BadInput or BadData when there is none."""
-    from captioner.model.captioner import Captioner
-
     if not model.startswith("models:/") and model not in ALIASES:
         if not Path(model).is_file():
             raise BadInput(

@@ -31,6 +31,7 @@ class CaptionerModel(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row per image, in order. A picture that cannot be captioned is MLflow's invalid parameter (HTTP 400)."""
         from captioner.images import normalise
+        from captioner.model.captioner import describe
 
         try:
             images = [normalise(_bytes(cell), f"image {n}") for n, cell in enumerate(model_input["image"], start=1)]
@@ -38,15 +39,7 @@ class CaptionerModel(PythonModel):
         except BadInput as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         return pd.DataFrame(
-            {
-                "caption": [captions[0].caption for captions in answers],
-                "log_probability": [captions[0].log_probability for captions in answers],
-                "alternatives": [
-                    [{"caption": c.caption, "log_probability": c.log_probability} for c in captions[1:]]
-                    for captions in answers
-                ],
-            },
-            columns=["caption", "log_probability", "alternatives"],
+            [describe(captions) for captions in answers], columns=["caption", "log_probability", "alternatives"]
         )
 
 

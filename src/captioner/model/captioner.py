@@ -98,6 +98,12 @@ class Captioner:
         return width, count
 
 
+def describe(captions: Sequence[Caption]) -> dict[str, Any]:
+    """The captions of one image as every JSON answer has them: the best one, and its alternatives."""
+    best, *others = ({"caption": c.caption, "log_probability": c.log_probability} for c in captions)
+    return {**best, "alternatives": others}
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a model.tar.gz into `folder`, whole or not at all. Raises BadData on anything but plain files in it."""
     try:

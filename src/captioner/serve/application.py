@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from captioner import images
 from captioner.errors import CaptionerError
+from captioner.model.captioner import describe
 from captioner.records import Caption
 from captioner.serve.requests import IMAGE_TYPES, JSON_TYPE, CaptionRequest, parse
 
@@ -93,11 +94,7 @@ class Application:
         ready = [images.normalise(data, name) for data, name in zip(request.images, names, strict=True)]
         with self._slots:
             found = self._model.caption(ready, beam=request.beam, top=request.top)
-        return [self._describe(captions) for captions in found]
-
-    def _describe(self, captions: Sequence[Caption]) -> dict[str, Any]:
-        alternatives = [{"caption": one.caption, "log_probability": one.log_probability} for one in captions]
-        return {**alternatives[0], "alternatives": alternatives[1:], "model": self._identity}
+        return [{**describe(captions), "model": self._identity} for captions in found]
 
     @contextmanager
     def _admission(self) -> Iterator[None]:

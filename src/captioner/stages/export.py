@@ -77,9 +77,7 @@ def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None
 
 def check_encoder(encoder: Any, features: FeaturesMeta) -> None:
     """Raises BadData unless `encoder` is the one whose features the decoder was trained on."""
-    now = (encoder.weights_digest, encoder.preprocessing, encoder.cells, encoder.channels)
-    then = (features.weights_digest, features.preprocessing, features.cells, features.channels)
-    if now != then:
+    if encoder.meta != features:
         raise BadData(f"The encoder {features.encoder} is not the one that the decoder was trained on: train it again.")
 
 
@@ -90,12 +88,13 @@ def check_parity(graph: Any, artifact: Captioner, images: Sequence[bytes]) -> Pa
     grid = graph.features(tf.constant(list(images)))
     expected = graph.captions(grid, graph._beam, graph._top)
     wanted = expected["log_probabilities"]
+    found = artifact.caption(images)
     return Parity(
         images=len(images),
-        captions_equal=[[c.caption for c in row] for row in artifact.caption(images)]
+        captions_equal=[[c.caption for c in row] for row in found]
         == [[text.decode() for text in row] for row in expected["captions"].numpy()],
         log_probabilities_equal=bool(
-            np.allclose(_scores(artifact.caption(images)), wanted, atol=TOLERANCE)
+            np.allclose(_scores(found), wanted, atol=TOLERANCE)
             and np.allclose(_scores(artifact.caption_features(grid.numpy())), wanted, atol=TOLERANCE)
         ),
     )
