@@ -83,4 +83,4 @@ def test_the_verb(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert main(["profile", "use", "folder"]) == 0
     assert "+profile: folder" in capsys.readouterr().out
     assert main(["profile", "use", "nothing"]) == 2
-    assert "flickr8k, folder, sample" in capsys.readouterr().err
+    assert "flickr8k, flickr8k-best, folder, sample" in capsys.readouterr().err
