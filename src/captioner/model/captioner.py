@@ -12,6 +12,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ from captioner.records import Caption
 CARD = "1/assets.extra/captioner.json"
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """The best caption of one image, and where the network looked for each of its T words."""
+
+    caption: str
+    words: tuple[str, ...]
+    attention: np.ndarray  # [T, cells], row by row of the grid
+    sentinel: np.ndarray  # [T]: the share that went to no cell; with the cells' it adds up to 1
+
+
 class Captioner:
     """One loaded artifact. Build with `Captioner.load`."""
 
@@ -34,8 +45,9 @@ class Captioner:
         try:
             self.card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
             self._model = tf.saved_model.load(str(folder / "1"))
-            names = ("serving_default", "from_features", "with_beam")
-            self._signatures = {name: self._model.signatures[name] for name in names}
+            self._signatures = dict(self._model.signatures)
+            for name in ("serving_default", "from_features", "with_beam"):
+                self._signatures[name]  # noqa: B018  (one that is missing is found out here)
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             raise BadData(
                 f"{folder} does not hold a captioner model ({type(error).__name__}: {_line(error)})."
@@ -87,6 +99,31 @@ class Captioner:
         if grid.shape[1:] != (self.card["features"]["cells"], self.card["features"]["channels"]):
             raise BadData(f"Features of shape {grid.shape[1:]} do not fit this model; run export again.")
         return _captions(self._signatures["from_features"](grid=tf.constant(grid)), self.card["top"])
+
+    def explain(self, image: bytes, beam: int | None = None) -> Explanation:
+        """Where the network looked for each word of the caption that `caption` gives.
+
+        Raises BadInput when the model cannot tell or the beam is out of range, BadImage when the bytes cannot be decoded.
+        """
+        import tensorflow as tf
+
+        width, _ = self._sizes(beam, None)
+        if "explain" not in self._signatures:
+            raise BadInput(self._why_unexplained())
+        batch, size = tf.constant([image], tf.string), tf.constant(width, tf.int32)
+        try:
+            answer = self._signatures["explain"](image_bytes=batch, beam=size)
+        except tf.errors.InvalidArgumentError as error:
+            raise BadImage(f"The image cannot be decoded: {_line(error)}.") from None
+        words = tuple(word.decode() for word in answer["words"].numpy()[0] if word)
+        attention, sentinel = (answer[name].numpy()[0, : len(words)] for name in ("attention", "sentinel"))
+        return Explanation(answer["captions"].numpy()[0].decode(), words, attention, sentinel)
+
+    def _why_unexplained(self) -> str:
+        if "explains" not in self.card:
+            return "This model was exported before there was --explain: export it again (captioner export CANDIDATE)."
+        kind = self.card["decoder"]["kind"]
+        return f"This model's network ({kind}) does not look at parts of the picture: there is nothing to draw."
 
     def _sizes(self, beam: int | None, top: int | None) -> tuple[int, int]:
         width = self.card["beam"] if beam is None else beam

@@ -17,6 +17,7 @@ from captioner.model.beam import beam_search
 from captioner.model.captioner import CARD
 from captioner.model.decoder import Decoder
 from captioner.model.encoder import Encoder
+from captioner.model.explain import attention_over, can_explain
 from captioner.model.preprocess import decode_and_resize
 from captioner.records import write_bytes, write_json
 from captioner.text import SPECIAL, Vocabulary
@@ -43,6 +44,9 @@ class Graph(tf.Module):
         self._spelling = ["" for _ in SPECIAL] + [w if w == "'s" else f" {w}" for w in vocabulary.words[len(SPECIAL) :]]
         self.weights: list[tf.Variable] = []
         self._max_words, self._beam, self._top, self._length_power = max_words, beam, top, length_power
+        # One copy of the encoder, called by every signature: what is loaded stays small, and runs as fast.
+        images = tf.TensorSpec([None], tf.string)
+        self._features = _untracked(tf.function(self.features, input_signature=[images]))
 
     def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """[B] encoded images → [B, cells, channels] float16."""
@@ -56,20 +60,47 @@ class Graph(tf.Module):
         """[B, cells, channels] float16 → captions and log probabilities, [B, top] each."""
         context = self._decoder.it.image(tf.cast(grid, tf.float32))
         ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, self._length_power)
-        words = tf.gather(tf.constant(self._spelling), ids[:, :top])
+        return {"captions": self._spell(ids[:, :top]), "log_probabilities": scores[:, :top]}
+
+    def explanation(self, grid: tf.Tensor, beam: tf.Tensor | int) -> Answer:
+        """The best caption of each image with the weights that each of its words was chosen by, T the longest one's words.
+
+        ``captions`` [B]; ``words`` [B, T], "" after the last; ``attention`` [B, T, cells] and ``sentinel`` [B, T],
+        which add up to 1 for each word.
+        """
+        context = self._decoder.it.image(tf.cast(grid, tf.float32))
+        ids, _ = beam_search(self._decoder.it, context, beam, self._max_words, self._length_power)
+        best = ids[:, 0]
+        spelled = tf.reduce_sum(tf.cast(best >= len(SPECIAL), tf.int32), axis=1)
+        best = best[:, : tf.maximum(1, tf.reduce_max(spelled))]
+        weights = attention_over(self._decoder.it, context, best)
+        words = tf.strings.strip(tf.gather(tf.constant(self._spelling), best))
         return {
-            "captions": tf.strings.strip(tf.strings.reduce_join(words, axis=-1)),
-            "log_probabilities": scores[:, :top],
+            "captions": self._spell(best),
+            "words": words,
+            "attention": weights[..., :-1],
+            "sentinel": weights[..., -1],
         }
 
+    def _spell(self, ids: tf.Tensor) -> tf.Tensor:
+        """[..., T] → the sentences that the ids spell."""
+        return tf.strings.strip(tf.strings.reduce_join(tf.gather(tf.constant(self._spelling), ids), axis=-1))
+
     def serve(self, image_bytes: tf.Tensor) -> Answer:
-        return self.captions(self.features(image_bytes), self._beam, self._top)
+        return self.captions(self._features.it(image_bytes), self._beam, self._top)
 
     def serve_features(self, grid: tf.Tensor) -> Answer:
         return self.captions(grid, self._beam, self._top)
 
     def serve_with_beam(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
-        return self.captions(self.features(image_bytes), beam, beam)
+        return self.captions(self._features.it(image_bytes), beam, beam)
+
+    def serve_explanation(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
+        return self.explanation(self._features.it(image_bytes), beam)
+
+    def can_explain(self) -> bool:
+        """Has the decoder something to show of where it looked?"""
+        return can_explain(self._decoder.it, self._encode.it.cells)
 
 
 class _untracked:
@@ -80,7 +111,7 @@ class _untracked:
 
 
 def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, Any], target: Path) -> None:
-    """Save `graph` with its three signatures and `card`, packed into `target`."""
+    """Save `graph` with its signatures (``explain`` where the decoder attends) and `card`, packed into `target`."""
     images = tf.TensorSpec([None], tf.string, "image_bytes")
     grid = tf.TensorSpec([None, cells, channels], tf.float16, "grid")
     beam = tf.TensorSpec([], tf.int32, "beam")
@@ -89,6 +120,9 @@ def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, A
         "from_features": tf.function(graph.serve_features, input_signature=[grid]).get_concrete_function(),
         "with_beam": tf.function(graph.serve_with_beam, input_signature=[images, beam]).get_concrete_function(),
     }
+    if graph.can_explain():
+        explain = tf.function(graph.serve_explanation, input_signature=[images, beam])
+        signatures["explain"] = explain.get_concrete_function()
     with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
         folder = Path(temporary)
         # The variables that the graphs really use; TensorFlow lists them in another order in each process.
