@@ -29,6 +29,7 @@ STAGE_VERBS = {
     "evaluate": "caption the test split with the artifact and score it",
     "register": "put the candidates into the MLflow registry, through the gate",
     "deploy": "bring the endpoint in line with champion and challenger",
+    "ship": "make an evaluated candidate the model that comes with the code (models/shipped)",
 }
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     for name, text in STAGE_VERBS.items():
         stage = as_json(verb(name, _stage, text))
         stage.set_defaults(stage=name, candidate=None)
-        if name in ("train", "export", "evaluate"):
+        if name in ("train", "export", "evaluate", "ship"):
             stage.add_argument("candidate", help="a name from params.yaml's candidates")
 
     caption = verb("caption", _caption, "caption images: files, folders or URLs")

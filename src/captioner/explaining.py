@@ -37,7 +37,7 @@ FAINT = 0.35  # how much of a map is left where the network did not look at the 
 
 @dataclass(frozen=True)
 class Looks:
-    """A caption and where each of its T words came from: `attention` [T, cells], `sentinel` [T], 1 in all for a word."""
+    """A caption and where each of its T words came from: `attention` [T, cells] and `sentinel` [T], together 1."""
 
     caption: str
     words: Sequence[str]

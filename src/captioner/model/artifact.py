@@ -1,4 +1,4 @@
-"""A trained decoder on disk made into the artifact: what export does with a candidate, and how a shipped model is rebuilt.
+"""A trained decoder on disk made into the artifact: what export does, and how a shipped model is rebuilt.
 
 Both give the same bytes for the same files, in a process that has built nothing before: TensorFlow counts the names of
 what it builds through a process, and they end up in the file.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def build_artifact(
     trained: Path, params: ExportParams, candidate: str, target: Path, weights: Path | None, cache: Path
 ) -> Graph:
-    """Write the artifact of the decoder in the folder `trained` to `target` (model.tar.gz); gives the graph that it holds.
+    """Write the artifact of the decoder in the folder `trained` to `target` (model.tar.gz); gives its graph.
 
     `weights` and `cache` are ``load_encoder``'s. Raises BadData when the encoder is not the one that the decoder was
     trained on, and what ``read_trained`` and ``load_encoder`` raise.
@@ -72,7 +72,7 @@ def build_in_a_fresh_process(
     cache: Path,
     threads: int,
 ) -> None:
-    """``build_artifact`` where nothing was built before. Raises what it raises; BadEnvironment when the process dies."""
+    """``build_artifact`` where nothing was built before. Raises what it raises, BadEnvironment if the process dies."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         try:
             process.submit(_build, trained, params, candidate, target, weights, cache, threads).result()

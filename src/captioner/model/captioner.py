@@ -47,7 +47,7 @@ class Captioner:
             self._model = tf.saved_model.load(str(folder / "1"))
             self._signatures = dict(self._model.signatures)
             for name in ("serving_default", "from_features", "with_beam"):
-                self._signatures[name]  # noqa: B018  (one that is missing is found out here)
+                self._signatures[name]  # one that is missing is found out here
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             raise BadData(
                 f"{folder} does not hold a captioner model ({type(error).__name__}: {_line(error)})."
@@ -69,6 +69,17 @@ class Captioner:
         with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
             unpack(source, Path(temporary) / "model")
             return cls(Path(temporary) / "model", digest)
+
+    @staticmethod
+    def card_of(archive: Path) -> dict[str, Any]:
+        """The card of a model.tar.gz, read without unpacking the rest. Raises BadData."""
+        try:
+            with tarfile.open(archive, "r:gz") as packed:
+                file = packed.extractfile(CARD)
+                card: dict[str, Any] = json.loads(file.read() if file else b"")
+                return card
+        except (tarfile.TarError, EOFError, OSError, ValueError, KeyError) as error:
+            raise BadData(f"{archive} is not a whole model archive ({_line(error)}).") from None
 
     def caption(
         self, images: Sequence[bytes], beam: int | None = None, top: int | None = None
@@ -103,7 +114,7 @@ class Captioner:
     def explain(self, image: bytes, beam: int | None = None) -> Explanation:
         """Where the network looked for each word of the caption that `caption` gives.
 
-        Raises BadInput when the model cannot tell or the beam is out of range, BadImage when the bytes cannot be decoded.
+        Raises BadInput when the model cannot tell or the beam is out of range, BadImage for bytes that are no image.
         """
         import tensorflow as tf
 

@@ -309,7 +309,7 @@ class Attention(Decoder):
         return tf.nn.softmax(tf.concat([cells, own], axis=-1)), sentinel
 
     def looks(self, context: Context, tokens: tf.Tensor, state: State) -> tf.Tensor:
-        """Where `step` with the same arguments looks: the weights of the cells and, last, the sentinel, [B, N, C + 1]."""
+        """Where `step`, given the same, looks: the weights of the cells and, last, of the sentinel, [B, N, C + 1]."""
         words = self.embedding(tokens)
         h, c = self.recurrence.step(self.inputs(self.per_row(context)[:, None], words), state)
         return self.weigh(context, lambda query, attend: attend(query), words, state[0], h, c)[0]

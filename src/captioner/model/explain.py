@@ -1,7 +1,8 @@
 """Where a decoder looked for each word of a caption: the caption is given to it again, word by word, in the graph.
 
-Knows nothing of pictures: what it gives are weights over the cells of the grid. A decoder that can be asked has a method
-``looks(context, tokens, state)``, with the arguments of ``step``; the weights of several networks are for it to average.
+Knows nothing of pictures: what it gives are weights over the cells of the grid. A decoder that can be asked has a
+method ``looks(context, tokens, state)``, with the arguments of ``step``; the weights of several networks are for it to
+average.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def can_explain(decoder: Any, cells: int) -> bool:
 
 
 def attention_over(decoder: Any, context: Context, ids: tf.Tensor) -> tf.Tensor:
-    """The weights with which each word of `ids` [B, T] was chosen: of the cells and, last, of the sentinel, [B, T, C + 1].
+    """The weights that chose each word of `ids` [B, T]: of the cells and, last, of the sentinel, [B, T, C + 1].
 
     They are those of the step that chose the word, which saw the words before it.
     """

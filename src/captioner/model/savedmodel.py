@@ -63,7 +63,7 @@ class Graph(tf.Module):
         return {"captions": self._spell(ids[:, :top]), "log_probabilities": scores[:, :top]}
 
     def explanation(self, grid: tf.Tensor, beam: tf.Tensor | int) -> Answer:
-        """The best caption of each image with the weights that each of its words was chosen by, T the longest one's words.
+        """The best caption of each image and the weights that its words were chosen by, T the words of the longest.
 
         ``captions`` [B]; ``words`` [B, T], "" after the last; ``attention`` [B, T, cells] and ``sentinel`` [B, T],
         which add up to 1 for each word.
