@@ -92,7 +92,7 @@ class Captioner:
 
         if not images:
             return []
-        width, count = self._sizes(beam, top)
+        width, count = self.sizes(beam, top)
         batch = tf.constant(list(images), tf.string)
         try:
             if width == self.card["beam"]:
@@ -114,13 +114,12 @@ class Captioner:
     def explain(self, image: bytes, beam: int | None = None) -> Explanation:
         """Where the network looked for each word of the caption that `caption` gives.
 
-        Raises BadInput when the model cannot tell or the beam is out of range, BadImage for bytes that are no image.
+        Raises BadInput when the model cannot tell or the beam is out of range, BadImage for what is no image.
         """
         import tensorflow as tf
 
-        width, _ = self._sizes(beam, None)
-        if "explain" not in self._signatures:
-            raise BadInput(self._why_unexplained())
+        width, _ = self.sizes(beam, None)
+        self.check_explains()
         batch, size = tf.constant([image], tf.string), tf.constant(width, tf.int32)
         try:
             answer = self._signatures["explain"](image_bytes=batch, beam=size)
@@ -130,13 +129,17 @@ class Captioner:
         attention, sentinel = (answer[name].numpy()[0, : len(words)] for name in ("attention", "sentinel"))
         return Explanation(answer["captions"].numpy()[0].decode(), words, attention, sentinel)
 
-    def _why_unexplained(self) -> str:
+    def check_explains(self) -> None:
+        """Raises BadInput, and says why, for a model that cannot tell where it looked."""
+        if "explain" in self._signatures:
+            return
         if "explains" not in self.card:
-            return "This model was exported before there was --explain: export it again (captioner export CANDIDATE)."
+            raise BadInput("This model was exported before there was --explain: run captioner export CANDIDATE again.")
         kind = self.card["decoder"]["kind"]
-        return f"This model's network ({kind}) does not look at parts of the picture: there is nothing to draw."
+        raise BadInput(f"This model's network ({kind}) does not look at parts of the picture: nothing can be drawn.")
 
-    def _sizes(self, beam: int | None, top: int | None) -> tuple[int, int]:
+    def sizes(self, beam: int | None, top: int | None) -> tuple[int, int]:
+        """The beam's width and the number of captions that these ask for. Raises BadInput when they are out of range."""
         width = self.card["beam"] if beam is None else beam
         if not 1 <= width <= 20:
             raise BadInput(f"A beam of {width} is not possible; give one from 1 to 20.")

