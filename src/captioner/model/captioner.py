@@ -139,7 +139,7 @@ class Captioner:
         raise BadInput(f"This model's network ({kind}) does not look at parts of the picture: nothing can be drawn.")
 
     def sizes(self, beam: int | None, top: int | None) -> tuple[int, int]:
-        """The beam's width and the number of captions that these ask for. Raises BadInput when they are out of range."""
+        """The beam's width and the number of captions that these ask for. Raises BadInput when out of range."""
         width = self.card["beam"] if beam is None else beam
         if not 1 <= width <= 20:
             raise BadInput(f"A beam of {width} is not possible; give one from 1 to 20.")

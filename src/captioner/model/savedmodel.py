@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from captioner.digests import pack_folder
 from captioner.model.beam import beam_search
@@ -131,5 +132,19 @@ def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, A
         tf.saved_model.save(graph, str(folder / "1"), signatures=signatures)
         # A fingerprint holds a random id: without it equal models are equal bytes.
         (folder / "1" / "fingerprint.pb").unlink(missing_ok=True)
+        forget_the_machine(folder / "1" / "saved_model.pb")
         write_json(folder / CARD, card)
         write_bytes(target, pack_folder(folder))
+
+
+def forget_the_machine(file: Path) -> None:
+    """Take out of a saved_model.pb how many threads and devices this process had, which every call in it would keep."""
+    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for graph in (meta.graph_def for meta in model.meta_graphs):
+        for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
+            if "config_proto" in node.attr:
+                config = config_pb2.ConfigProto.FromString(node.attr["config_proto"].s)
+                for field in ("device_count", "intra_op_parallelism_threads", "inter_op_parallelism_threads"):
+                    config.ClearField(field)
+                node.attr["config_proto"].s = config.SerializeToString(deterministic=True)
+    write_bytes(file, model.SerializeToString(deterministic=True))
