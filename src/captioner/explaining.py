@@ -30,7 +30,8 @@ WIDTH = 1240  # pixels that the panels of one row share
 
 PAPER, INK, SOFT, TRACK = (255, 255, 255), (31, 35, 40), (98, 106, 115), (226, 223, 216)
 BAR = (194, 101, 42)
-WARM, HOT = np.array([255.0, 226.0, 150.0]), np.array([255.0, 122.0, 66.0])
+WARM, HOT = np.array([255.0, 214.0, 130.0]), np.array([255.0, 112.0, 40.0])
+SHADE = 0.32  # how bright a black part of the picture is in colour
 PALE = 0.45  # how far the picture fades to white where the network did not look
 FAINT = 0.35  # how much of a map is left where the network did not look at the picture at all
 
@@ -92,10 +93,10 @@ def lit(picture: Image.Image, grid: Array, share: float) -> Image.Image:
     light = spread(grid, picture.size)[..., None] * (FAINT + (1 - FAINT) * math.sqrt(share))
     grey = np.asarray(picture.convert("L"), np.float64)[..., None]
     pale = grey + PALE * (255.0 - grey)
-    # Multiplied, as a transparent foil would: what the picture shows stays visible below.
-    foil = WARM + light * (HOT - WARM)
-    coloured = (0.25 * pale + 0.75 * np.asarray(picture, np.float64)) * foil / 255.0
-    strength = np.minimum(1.0, 1.25 * light)
+    # The colour carries the picture's light and not its colours: blue water below orange glass would look grey.
+    heat = WARM + light * (HOT - WARM)
+    coloured = heat * (SHADE + (1 - SHADE) * grey / 255.0)
+    strength = np.minimum(1.0, 1.15 * light)
     return Image.fromarray(np.rint(pale + strength * (coloured - pale)).clip(0, 255).astype(np.uint8))
 
 
@@ -144,7 +145,7 @@ def _sheet(panels: Sequence[Image.Image], caption: str, title: str) -> Image.Ima
     width = max(inner, 560) + 2 * MARGIN
     heading = _wrapped(caption, _font(24), width - 2 * MARGIN)
     legend = _wrapped(
-        "In colour: where the network looked when it chose the word. The bar: how much of the choice was looking; the "
+        "Orange: where the network looked when it chose the word. The bar: how much of the choice was looking; the "
         "rest was memory, of the words before and of the picture as a whole.",
         _font(13),
         width - 2 * MARGIN,

@@ -111,26 +111,26 @@ def _people(card: Card) -> str:
     rows += [
         [f"*{name}*", _percent(one["model"]), _percent(one["references"])] for name, one in people["remarks"].items()
     ]
-    found = [
-        "Measured on its own captions of the test split. The share of captions that have a word for …, and (in "
-        "italics) a remark on skin or age directly before a word for people:",
-        _table(["", "this model", "references"], rows),
-    ]
+    agreed = []
     for name, other in (("male", "female"), ("female", "male")):
         one = people["gender"][name]
         if one["images"]:
-            found.append(
+            agreed.append(
                 f"- Of {one['images']:,} images whose references agree on {name}, it says {name} of "
                 f"{_percent(one['same'])}, {other} of {_percent(one['opposite'])}, both of {_percent(one['both'])}, "
                 f"and neither of {_percent(one['neither'])}."
             )
-    found.append(
+    parts = [
+        "Measured on its own captions of the test split. The share of captions that have a word for …, and (in "
+        "italics) a remark on skin or age directly before a word for people:",
+        _table(["", "this model", "references"], rows),
+        "\n".join(agreed),
         "It takes gender and age from looks, as those who wrote the captions did, and where it cannot see them it says "
         "what is most frequent. Nobody in the photos was asked: read such a word as a guess. Who is rare in the "
         "training photos is described worse; how much worse was not measured, since the dataset does not say who is in "
-        "them."
-    )
-    return "\n\n".join(found[:2]) + "\n\n" + "\n".join(found[2:-1]) + "\n\n" + found[-1]
+        "them.",
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _limits(card: Card) -> str:

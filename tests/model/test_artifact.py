@@ -1,4 +1,4 @@
-"""What export shares with the rebuilding of a shipped model: the same bytes everywhere, and errors that find their way."""
+"""What export and the rebuilding of a shipped model share: the same bytes everywhere, errors that find their way."""
 
 from __future__ import annotations
 
