@@ -293,26 +293,14 @@ class Attention(Decoder):
     def output(
         self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
     ) -> tf.Tensor:
-        weights, sentinel = self.weigh(context, look, words, before, h, c)
-        seen = look(weights[..., :-1], lambda w: tf.matmul(w, context["values"])) + weights[..., -1:] * sentinel
-        return self.join(tf.concat([seen, h], axis=-1))
-
-    def weigh(
-        self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The weights of the cells and, last, of the sentinel, [..., C + 1]; and the sentinel itself, [..., U]."""
         scale = float(self.params.units) ** -0.5
         sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
         query = self.query(h) * scale
         cells = look(query, lambda q: tf.matmul(q, context["keys"], transpose_b=True))
         own = tf.reduce_sum(query * self.sentinel_key(sentinel), axis=-1, keepdims=True)
-        return tf.nn.softmax(tf.concat([cells, own], axis=-1)), sentinel
-
-    def looks(self, context: Context, tokens: tf.Tensor, state: State) -> tf.Tensor:
-        """Where `step`, given the same, looks: the weights of the cells and, last, of the sentinel, [B, N, C + 1]."""
-        words = self.embedding(tokens)
-        h, c = self.recurrence.step(self.inputs(self.per_row(context)[:, None], words), state)
-        return self.weigh(context, lambda query, attend: attend(query), words, state[0], h, c)[0]
+        weights = tf.nn.softmax(tf.concat([cells, own], axis=-1))
+        seen = look(weights[..., :-1], lambda w: tf.matmul(w, context["values"])) + weights[..., -1:] * sentinel
+        return self.join(tf.concat([seen, h], axis=-1))
 
 
 DECODERS: dict[str, type[Decoder]] = {"merge": Merge, "attention": Attention}

@@ -1,27 +1,43 @@
 """Where a decoder looked for each word of a caption: the caption is given to it again, word by word, in the graph.
 
-Knows nothing of pictures: what it gives are weights over the cells of the grid. A decoder that can be asked has a
-method ``looks(context, tokens, state)``, with the arguments of ``step``; the weights of several networks are for it to
-average.
+Knows nothing of pictures: what it gives are weights over the cells of the grid.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from captioner.model.decoder import Context
+from captioner.model.decoder import Attention, Context, Decoder, State
 from captioner.text import START
 
 
 def can_explain(decoder: Any, cells: int) -> bool:
     """Does `decoder` attend, and to more than one cell? One cell is the whole picture, whatever the weight."""
-    return callable(getattr(decoder, "looks", None)) and cells > 1
+    return isinstance(decoder, Attention) and cells > 1
 
 
-def attention_over(decoder: Any, context: Context, ids: tf.Tensor) -> tf.Tensor:
-    """The weights that chose each word of `ids` [B, T]: of the cells and, last, of the sentinel, [B, T, C + 1].
+def looks(decoder: Decoder, context: Context, tokens: tf.Tensor, state: State) -> tf.Tensor:
+    """Where ``decoder.step``, given the same, looks: the weights of the cells, [B, N, C]; the rest is the sentinel's.
+
+    The network brings its queries to the cells, and then the weights that came of them: the last is what is asked for.
+    """
+    brought: list[tf.Tensor] = []
+
+    def look(query: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        brought.append(query)
+        return attend(query)
+
+    words = decoder.embedding(tokens)
+    h, c = decoder.recurrence.step(decoder.inputs(decoder.per_row(context)[:, None], words), state)
+    decoder.output(context, look, words, state[0], h, c)
+    return brought[-1]
+
+
+def attention_over(decoder: Any, context: Context, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The weights that chose each word of `ids` [B, T]: of the cells [B, T, C], and of the sentinel [B, T].
 
     They are those of the step that chose the word, which saw the words before it.
     """
@@ -30,7 +46,7 @@ def attention_over(decoder: Any, context: Context, ids: tf.Tensor) -> tf.Tensor:
     found = tf.TensorArray(tf.float32, length, element_shape=[None, None])
 
     def body(t: tf.Tensor, last: tf.Tensor, state: Any, found: tf.TensorArray) -> Any:
-        found = found.write(t, decoder.looks(context, last, state)[:, 0])
+        found = found.write(t, looks(decoder, context, last, state)[:, 0])
         _, state = decoder.step(context, last, state)
         return t + 1, ids[:, t, None], state, found
 
@@ -42,4 +58,5 @@ def attention_over(decoder: Any, context: Context, ids: tf.Tensor) -> tf.Tensor:
         tf.TensorShape(None),
     )
     *_, found = tf.while_loop(lambda t, *_: t < length, body, start, shape_invariants=shapes)
-    return tf.transpose(found.stack(), [1, 0, 2])
+    cells = tf.transpose(found.stack(), [1, 0, 2])
+    return cells, 1.0 - tf.reduce_sum(cells, axis=-1)

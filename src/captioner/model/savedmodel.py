@@ -74,13 +74,13 @@ class Graph(tf.Module):
         best = ids[:, 0]
         spelled = tf.reduce_sum(tf.cast(best >= len(SPECIAL), tf.int32), axis=1)
         best = best[:, : tf.maximum(1, tf.reduce_max(spelled))]
-        weights = attention_over(self._decoder.it, context, best)
+        attention, sentinel = attention_over(self._decoder.it, context, best)
         words = tf.strings.strip(tf.gather(tf.constant(self._spelling), best))
         return {
             "captions": self._spell(best),
             "words": words,
-            "attention": weights[..., :-1],
-            "sentinel": weights[..., -1],
+            "attention": attention,
+            "sentinel": sentinel,
         }
 
     def _spell(self, ids: tf.Tensor) -> tf.Tensor:
