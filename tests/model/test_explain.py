@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from captioner.model.decoder import build_decoder
+from captioner.model.ensemble import Ensemble
 from captioner.model.explain import attention_over, can_explain
 from captioner.text import START
 from tests.tiny import META, VOCABULARY, decoder_params
@@ -51,6 +52,16 @@ def test_the_weights_are_those_that_the_formula_gives(grid: tf.Tensor) -> None:
         np.testing.assert_allclose(found[image], by_hand(decoder, grid[image : image + 1], IDS[image]), atol=1e-6)
 
 
+def test_several_networks_look_where_they_look_on_average(grid: tf.Tensor) -> None:
+    members = [decoder_of("attention", seed) for seed in (1, 2, 3)]
+    together = Ensemble(members)
+    found = attention_over(together, together.image(grid), tf.constant(IDS))
+    alone = [attention_over(member, member.image(grid), tf.constant(IDS)) for member in members]
+    for part in (0, 1):
+        np.testing.assert_allclose(found[part], np.mean([one[part] for one in alone], axis=0), atol=1e-6)
+    assert not np.allclose(alone[0][0], alone[1][0])
+
+
 def test_it_is_the_same_in_a_graph_whose_sizes_are_not_known(grid: tf.Tensor) -> None:
     decoder = decoder_of("attention")
 
@@ -69,3 +80,5 @@ def test_only_a_decoder_that_attends_to_several_cells_can_explain() -> None:
     assert can_explain(decoder_of("attention"), cells=49)
     assert not can_explain(decoder_of("attention"), cells=1)
     assert not can_explain(decoder_of("merge"), cells=49)
+    assert can_explain(Ensemble([decoder_of("attention", seed) for seed in (1, 2)]), cells=49)
+    assert not can_explain(Ensemble([decoder_of("merge", seed) for seed in (1, 2)]), cells=49)

@@ -10,20 +10,26 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner.model.decoder import Attention, Context, Decoder, State
+from captioner.model.decoder import Attention, Context, State
+from captioner.model.ensemble import Ensemble, Network
 from captioner.text import START
 
 
-def can_explain(decoder: Any, cells: int) -> bool:
+def can_explain(decoder: Network, cells: int) -> bool:
     """Does `decoder` attend, and to more than one cell? One cell is the whole picture, whatever the weight."""
-    return isinstance(decoder, Attention) and cells > 1
+    networks = decoder.members if isinstance(decoder, Ensemble) else [decoder]
+    return all(isinstance(network, Attention) for network in networks) and cells > 1
 
 
-def looks(decoder: Decoder, context: Context, tokens: tf.Tensor, state: State) -> tf.Tensor:
+def looks(decoder: Network, context: Context, tokens: tf.Tensor, state: State) -> tf.Tensor:
     """Where ``decoder.step``, given the same, looks: the weights of the cells, [B, N, C]; the rest is the sentinel's.
 
     The network brings its queries to the cells, and then the weights that came of them: the last is what is asked for.
+    Several networks look where they look on average.
     """
+    if isinstance(decoder, Ensemble):
+        each = [looks(member, own, tokens, part) for member, own, part in decoder.parts(context, state)]
+        return tf.reduce_mean(tf.stack(each), axis=0)
     brought: list[tf.Tensor] = []
 
     def look(query: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
@@ -36,7 +42,7 @@ def looks(decoder: Decoder, context: Context, tokens: tf.Tensor, state: State) -
     return brought[-1]
 
 
-def attention_over(decoder: Any, context: Context, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def attention_over(decoder: Network, context: Context, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The weights that chose each word of `ids` [B, T]: of the cells [B, T, C], and of the sentinel [B, T].
 
     They are those of the step that chose the word, which saw the words before it.

@@ -16,8 +16,8 @@ from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 from captioner.digests import pack_folder
 from captioner.model.beam import beam_search
 from captioner.model.captioner import CARD
-from captioner.model.decoder import Decoder
 from captioner.model.encoder import Encoder
+from captioner.model.ensemble import Network
 from captioner.model.explain import attention_over, can_explain
 from captioner.model.preprocess import decode_and_resize
 from captioner.records import write_bytes, write_json
@@ -32,7 +32,7 @@ class Graph(tf.Module):
     def __init__(
         self,
         encoder: Encoder,
-        decoder: Decoder,
+        decoder: Network,
         vocabulary: Vocabulary,
         max_words: int,
         beam: int,
