@@ -50,6 +50,14 @@ def test_what_is_not_known_is_left_out_or_said(card: dict[str, Any]) -> None:
     assert "agree on male" not in page
 
 
+def test_of_several_networks_it_is_said_which_one_dev_is_of(card: dict[str, Any]) -> None:
+    assert "as training saw it at the best epoch (2)" in render(card)
+    card["seeds"]["members"] = [1, 2, 3]
+    page = render(card)
+    assert "as training saw its best member at the best epoch (2)" in page
+    assert "`members` 1 2 3" in page
+
+
 def test_a_person_has_a_column_where_there_is_one(card: dict[str, Any]) -> None:
     assert "| a person" not in render(card)
     card["reports"]["evaluate"]["human"] = card["reports"]["evaluate"]["baseline"]

@@ -94,7 +94,8 @@ def _score_table(card: Card) -> str:
     if not dev:
         return table
     known = ", ".join(f"{text} {_figure(dev[key])}" for key, text in SCORES.items() if key in dev)
-    return f"{table}\n\nOn dev, greedy, as training saw it at its best epoch ({dev.get('epoch')}): {known}."
+    who = "its best member" if "members" in card["seeds"] else "it"
+    return f"{table}\n\nOn dev, greedy, as training saw {who} at the best epoch ({dev.get('epoch')}): {known}."
 
 
 def _slice_table(report: Mapping[str, Any]) -> str:
@@ -161,7 +162,7 @@ def _data(card: Card) -> str:
 def _made(card: Card) -> str:
     git, made = card["git"], card["artifact"]
     commit = f"commit `{git['sha']}`" if git["sha"] else "no commit that is known"
-    seeds = ", ".join(f"`{name}` {value}" for name, value in card["seeds"].items())
+    seeds = ", ".join(f"`{name}` {_listed(value)}" for name, value in card["seeds"].items())
     lines = "\n".join(card["commands"])
     export = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in card["export"].items())
     return (
@@ -192,6 +193,10 @@ def _licences(card: Card) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _listed(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _percent(value: float) -> str:

@@ -15,9 +15,11 @@ from captioner.bootstrap import run_stage
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadParams, CaptionerError
 from captioner.model.trained import pack_arrays, unpack_arrays
+from captioner.params import load_params
 from captioner.paths import Paths
 from captioner.records import Caption, Prediction, read_json, read_predictions, write_json, write_predictions
 from captioner.shipped import FILES, MAX_BYTES, read_shipped
+from captioner.stages.ship import best_epoch, seeds_of
 from tests.tiny_shipped import change_params
 
 Change = Callable[[Path], None]
@@ -102,6 +104,22 @@ def test_the_commit_and_dvcs_hashes_are_on_the_card(evaluated: Paths) -> None:
     assert card["commands"][0] == f"git checkout {card['git']['sha']}"
     # Of features, dvc.lock has another run than the one that lies here.
     assert card["dataset"]["dvc"] == {"raw": "unknown", "validated": "f00.dir", "features": "unknown"}
+
+
+def test_the_best_epoch_is_that_of_the_best_member() -> None:
+    epochs = [{"epoch": epoch, "cider": score} for epoch, score in ((1, 9.0), (2, 5.0), (1, 3.0), (2, 7.0))]
+    assert best_epoch({"best_epoch": 2, "epochs": epochs}, "cider") == {"epoch": 2, "cider": 7.0}
+    assert best_epoch({"best_epoch": 2}, "cider") is None
+
+
+def test_every_members_seed_is_named(evaluated: Paths) -> None:
+    network = {"kind": "attention", "units": 12, "embedding": 8, "dropout": 0.0, "members": 3}
+    change_params(evaluated.root, decoders={"attention": network, "merge": network})
+    assert seeds_of(load_params(evaluated.params), "attention") == {
+        "train.seed": 1,
+        "evaluate.seed": 0,
+        "members": [1, 2, 3],
+    }
 
 
 def sample(root: Path) -> None:

@@ -81,9 +81,9 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
         "dataset": dataset_of(params, paths),
         "encoder": encoder_of(description["features"]),
         "export": params.export.model_dump(),
-        "metrics": {found.split: found.scores, "dev": best_epoch(found.train)},
+        "metrics": {found.split: found.scores, "dev": best_epoch(found.train, params.train.monitor)},
         "people": asdict(mentions(captions, list(references.values()))),
-        "seeds": dict(_seeds(_sections(params))),
+        "seeds": seeds_of(params, candidate),
         "params": _sections(params),
         "commands": commands(params, paths, candidate, git),
         "git": asdict(git),
@@ -185,9 +185,17 @@ def encoder_of(features: Mapping[str, Any]) -> dict[str, Any]:
     return {**features, "package": f"{package}=={version}", "license": LICENCE}
 
 
-def best_epoch(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What training measured on dev at the epoch whose weights were kept; None where the report has no epochs."""
-    return next((dict(e) for e in report.get("epochs") or () if e.get("epoch") == report.get("best_epoch")), None)
+def best_epoch(report: Mapping[str, Any], monitor: str) -> dict[str, Any] | None:
+    """What training measured on dev at its best epoch, of its best member; None where the report has no epochs."""
+    best = [dict(epoch) for epoch in report.get("epochs") or () if epoch.get("epoch") == report.get("best_epoch")]
+    return max(best, key=lambda epoch: float(epoch[monitor]), default=None)
+
+
+def seeds_of(params: Params, candidate: str) -> dict[str, Any]:
+    """Every seed that the model depends on, by its name in params.yaml; of several networks the seed of each."""
+    found = dict(_seeds(_sections(params)))
+    members = params.decoder(candidate).members
+    return found if members == 1 else {**found, "members": [params.train.seed + member for member in range(members)]}
 
 
 def commands(params: Params, paths: Paths, candidate: str, git: GitState) -> list[str]:
