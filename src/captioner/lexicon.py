@@ -13,15 +13,15 @@ from dataclasses import dataclass
 # concept < wider concept: singular words | plural words. A concept's own name is a word only where it is listed.
 _THINGS = """
 person: person someone adult human athlete artist bicyclist biker climber coach cyclist dancer drummer guitarist
-  diver driver fan fisherman friend hiker jockey kayaker motorcyclist musician officer pedestrian performer photographer
-  player policeman racer referee rider runner singer skateboarder skater skier snowboarder soldier spectator student
-  surfer swimmer teenager teen wakeboarder worker wrestler rollerblader clown goalie cheerleader pitcher batter catcher
-  opponent owner sailor tourist bride groom onlooker skydiver gymnast boxer golfer vendor
-  | people persons adults humans athletes artists bicyclists bikers climbers cyclists dancers drummers divers fans
+  diver driver fan fisherman friend hiker jockey kayaker motorcyclist musician officer pedestrian performer
+  photographer player policeman racer referee rider runner singer skateboarder skater skier snowboarder soldier
+  spectator student surfer swimmer teenager teen wakeboarder worker wrestler rollerblader clown goalie cheerleader
+  pitcher batter catcher opponent owner sailor tourist bride groom onlooker skydiver gymnast boxer golfer vendor |
+  people persons adults humans athletes artists bicyclists bikers climbers cyclists dancers drummers divers fans
   friends hikers jockeys kayakers motorcyclists musicians officers pedestrians performers photographers players
-  policemen racers referees riders runners singers skateboarders skaters skiers snowboarders soldiers spectators students surfers
-  swimmers teenagers teens workers wrestlers rollerbladers clowns cheerleaders rafters tourists families
-  family couples couple crowd team band audience onlookers golfers boxers
+  policemen racers referees riders runners singers skateboarders skaters skiers snowboarders soldiers spectators
+  students surfers swimmers teenagers teens workers wrestlers rollerbladers clowns cheerleaders rafters tourists
+  families family couples couple crowd team band audience onlookers golfers boxers
 man < person: man guy gentleman male father dad cowboy husband grandfather | men guys gentlemen males fathers cowboys
 woman < person: woman lady female mother mom wife grandmother | women ladies females mothers
 child < person: child kid toddler baby infant youngster | children kids toddlers babies infants youngsters
@@ -143,7 +143,7 @@ heart: heart | hearts
 _UNSURE = """
 band bat bats bear bears boxer branch camera cap circle coach couple crane cross crosses crowd dress dresses drum
 duck fan fans fire fish fishes flag glass heart hearts hose ice lab leaves lot park phone rail ramp rock rocks seat
-sheep shop ski skis sled slide slides square star stars step steps suit suits surf swing swings team top tops track
+sheep shop ski skis sled slide slides square star stars step steps suit suits surf swings team top tops track
 trail train trains water wave waves wear wood
 """
 
