@@ -15,6 +15,7 @@ import pytest
 
 from captioner.paths import Paths
 from captioner.settings import VARIABLES, Settings
+from tests.learned import Learned, learn
 from tests.local_aws import local_aws as local_aws
 from tests.tiny import make_tiny_artifact
 
@@ -79,6 +80,12 @@ def paths(project: Path, settings: Settings) -> Paths:
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model.tar.gz: the real encoder, an untrained attention decoder of eight words."""
     return make_tiny_artifact(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    """A model trained on the sample's scenes, exported and evaluated."""
+    return learn(tmp_path_factory.mktemp("learned"))
 
 
 @pytest.fixture
