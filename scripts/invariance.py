@@ -30,6 +30,7 @@ BATCH = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables, or one sentence that says why there are none. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="champion", help="as for captioner caption (default: champion)")
     parser.add_argument("--photos", metavar="FOLDER", help="pictures, instead of the project's test split")

@@ -44,6 +44,7 @@ OVER_SEEDS: dict[str, Callable[[Report], float]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Print the page or the table of seeds, or one sentence that says why not. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=Path, metavar="REPORT", help="evaluate-C.json of each seed's run")
     parser.add_argument("--no-times", action="store_true", help="leave out the stages' times: no server is asked")
