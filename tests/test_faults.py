@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +80,12 @@ def test_one_reference_that_says_it_is_enough() -> None:
 )
 def test_the_forms_of_a_verb_have_one_stem(words: tuple[str, ...]) -> None:
     assert len({stem(word) for word in words}) == 1
+
+
+def test_the_docs_explain_every_rule_in_the_order_in_which_it_is_asked() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z ]+) \| ", page.split("## Faults")[1], re.MULTILINE)
+    assert rows == list(FAULTS)
 
 
 def test_repeats() -> None:
