@@ -8,31 +8,34 @@ test split, evenly spaced over their ids, and a subject counts where half of the
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from captioner.bootstrap import App, open_app
-from captioner.captioning import expand, load_model, read_image
-from captioner.errors import BadInput, CaptionerError
+from captioner.errors import BadEnvironment, BadInput, CaptionerError
 from captioner.evaluation import fixed_indices
 from captioner.images import normalise
 from captioner.invariance import PERTURBATIONS, Change, Direction, change, directions, perturb
-from captioner.model.captioner import Captioner
-from captioner.model.runtime import start_tensorflow
 from captioner.packs import PackReader
-from captioner.progress import track
 from captioner.records import read_manifest
 
-BATCH = 16
+JPEG = b"\xff\xd8"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+Say = Callable[[Iterable[bytes]], list[str]]
+"""Pictures in, the best caption of each out."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables, or one sentence that says why there are none. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="champion", help="as for captioner caption (default: champion)")
+    parser.add_argument("--model", help="as for captioner caption (default: what that takes by default)")
     parser.add_argument("--photos", metavar="FOLDER", help="pictures, instead of the project's test split")
     parser.add_argument("--images", type=int, default=200, help="how many, evenly spaced (default: 200)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
@@ -40,10 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.images < 1:
             raise BadInput(f"{options.images} images cannot be captioned: give --images from 1.")
-        app = open_app()
-        start_tensorflow(app.settings.threads)
-        pictures, references = chosen(app, options.photos, options.images)
-        changes, kept = measure(load_model(app, options.model).captioner, pictures, references)
+        pictures, references = chosen(open_app(), options.photos, options.images)
+        changes, kept = measure(captions_by(options.model), pictures, references)
     except CaptionerError as error:
         print(f"invariance: {error}", file=sys.stderr)
         return error.exit_code
@@ -57,38 +58,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 def chosen(app: App, folder: str | None, images: int) -> tuple[list[bytes], list[tuple[str, ...]] | None]:
     """Normalised pictures, and their references where they are known. Raises BadInput, BadData or BadImage."""
     if folder is not None:
-        if not Path(folder).is_dir():
-            raise BadInput(f"There is no folder {folder}.")
-        files = list(expand([folder]))
-        return [normalise(read_image(files[i]), files[i]) for i in fixed_indices(len(files), images)], None
+        files = sorted(file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not files:
+            raise BadInput(f"There are no pictures in {folder}.")
+        some = [files[index] for index in fixed_indices(len(files), images)]
+        return [normalise(file.read_bytes(), file.name) for file in some], None
     rows = sorted(read_manifest(app.paths.validated / "manifest.jsonl"), key=lambda row: row.id)
     test = [row for row in rows if row.split == "test" and row.captions]
-    some = [test[index] for index in fixed_indices(len(test), images)]
+    if not test:
+        raise BadInput("The project's test split has no images with captions: name a folder of pictures with --photos.")
+    records = [test[index] for index in fixed_indices(len(test), images)]
     with PackReader(app.paths.raw) as packs:
-        return [normalise(packs.read(row), row.id) for row in some], [row.captions for row in some]
+        return [normalise(packs.read(row), row.id) for row in records], [row.captions for row in records]
+
+
+def captions_by(model: str | None, folder: Path | None = None) -> Say:
+    """What ``captioner caption`` says in `folder` (default: here), by its JSON lines: what a user would get.
+
+    Raises BadEnvironment, with what it said last, when a picture gets no caption.
+    """
+
+    def say(pictures: Iterable[bytes]) -> list[str]:
+        with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
+            number = 0
+            for number, data in enumerate(pictures, start=1):
+                Path(temporary, f"{number:06d}.{'jpg' if data.startswith(JPEG) else 'png'}").write_bytes(data)
+            command = [sys.executable, "-m", "captioner", "caption", temporary, "--json"]
+            command += ["--model", model] if model else []
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        if done.returncode or len(lines) != number:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise BadEnvironment(f"captioner caption did not answer for every picture ({last}).")
+        return [str(line["caption"]) for line in lines]
+
+    return say
 
 
 def measure(
-    captioner: Captioner, pictures: Sequence[bytes], references: Sequence[Sequence[str]] | None
+    say: Say, pictures: Sequence[bytes], references: Sequence[Sequence[str]] | None
 ) -> tuple[list[Change], list[Direction]]:
-    """The changes by perturbation, and what stayed of each subject."""
-    changes: list[Change] = []
-    kept: list[Direction] = []
-    with track("captions", len(pictures) * (len(PERTURBATIONS) + 1), "pictures") as progress:
-
-        def said(data: Sequence[bytes]) -> list[str]:
-            found: list[str] = []
-            for start in range(0, len(data), BATCH):
-                some = data[start : start + BATCH]
-                found += [captions[0].caption for captions in captioner.caption(some)]
-                progress.advance(len(some))
-            return found
-
-        before = said(pictures)
-        for name in PERTURBATIONS:
-            after = said([perturb(data, name) for data in pictures])
-            changes.append(change(name, before, after))
-            kept += directions(name, before, after, references)
+    """The changes by perturbation, and what stayed of each subject. Asked once: loading takes long."""
+    rounds = (perturb(data, name) for name in PERTURBATIONS for data in pictures)
+    said = say(itertools.chain(pictures, rounds))
+    size = len(pictures)
+    before, changes, kept = said[:size], [], []
+    for number, name in enumerate(PERTURBATIONS, start=1):
+        after = said[number * size : (number + 1) * size]
+        changes.append(change(name, before, after))
+        kept += directions(name, before, after, references)
     return changes, kept
 
 

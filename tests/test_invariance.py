@@ -6,13 +6,12 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.bootstrap import App
-from captioner.captioning import load_model
 from captioner.datasets.scenes import KINDS
 from captioner.errors import BadImage
 from captioner.golden import golden_images
@@ -21,10 +20,7 @@ from captioner.invariance import CONTROL, PERTURBATIONS, SUBJECTS, Change, Direc
 from captioner.lexicon import PARENTS
 from captioner.model.captioner import Captioner
 from captioner.packs import PackReader
-from captioner.params import load_params
-from captioner.paths import Paths
 from captioner.records import read_manifest
-from captioner.settings import Settings
 from tests.learned import Learned
 from tests.loading import script
 
@@ -133,31 +129,34 @@ def test_on_scenes_small_changes_change_little(learned: Learned) -> None:
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
+def shipped() -> Any:
+    """What the model that comes with the code says, asked as a user asks it."""
     if not (ROOT / "models" / "shipped").is_dir():
         pytest.skip("no models/shipped in this checkout yet: nothing has learned from photos")
-    settings = Settings.from_env(ROOT, {"CAPTIONER_HOME": str(tmp_path_factory.mktemp("home"))})
-    app = App(load_params(ROOT / "params.yaml"), settings, Paths.of(ROOT, settings))
-    return load_model(app, "shipped").captioner
+    return invariance.captions_by("shipped", ROOT)
 
 
-def hold(captioner: Captioner, photos: list[bytes], references: list[tuple[str, ...]] | None) -> None:
-    """Rarely another caption, mostly the same words, and a subject that stays where it was named."""
-    changes, kept = invariance.measure(captioner, photos, references)
+def hold(say: Any, photos: list[bytes], references: list[tuple[str, ...]] | None) -> None:
+    """Rarely another caption, mostly the same words, and a subject that stays where it was named.
+
+    Of a handful of photos little can be asked: one caption that changes is a sixth of them.
+    """
+    changes, kept = invariance.measure(say, photos, references)
     assert changes[0] == Change(CONTROL, len(photos), 0.0, 1.0), "equal pixels have equal captions"
     for one in changes:
-        assert one.changed <= 0.5, one
-        assert one.words_kept >= 0.8, one
-    for one in kept:
-        # Fewer than ten captions are an anecdote: one that changes would be 10 % and more.
-        assert one.images < 10 or one.kept >= 0.9, one
+        assert one.changed <= 0.5 or len(photos) < 10, one
+        assert one.words_kept >= (0.8 if len(photos) >= 10 else 0.5), one
+    for found in kept:
+        assert found.kept >= 0.9 or found.images < 10, found
 
 
-def test_on_photos_of_a_package(shipped: Captioner) -> None:
+@pytest.mark.timeout(600)
+def test_on_photos_of_a_package(shipped: Any) -> None:
     hold(shipped, [normalise(data, name) for name, data in golden_images().items()], None)
 
 
-def test_on_photos_of_flickr8k_a_dog_stays_a_dog(shipped: Captioner, flickr8k: Path) -> None:
+@pytest.mark.timeout(900)
+def test_on_photos_of_flickr8k_a_dog_stays_a_dog(shipped: Any, flickr8k: Path) -> None:
     with zipfile.ZipFile(flickr8k / "Flickr8k_text.zip") as text:
         test = sorted(text.read("Flickr_8k.testImages.txt").decode().split())[::10]
         captions: dict[str, list[str]] = {}
@@ -172,17 +171,23 @@ def test_on_photos_of_flickr8k_a_dog_stays_a_dog(shipped: Captioner, flickr8k: P
 
 @pytest.mark.timeout(600)
 def test_the_script_tells_both_tables(
-    learned: Learned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    learned: Learned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(learned.paths.root)
     monkeypatch.setenv("CAPTIONER_PROGRESS", "none")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("chelsea.png", "rocket.jpg"):
+        (photos / name).write_bytes(golden_images()[name])
     arguments = ["--model", str(learned.artifact), "--images", "8"]
     assert invariance.main(arguments) == 0
     page = capsys.readouterr().out
     assert f"| {CONTROL} | 8 | 0.0% | 100.0% |" in page
     assert "| still named | captions |" in page
-    assert invariance.main([*arguments, "--json"]) == 0
+    assert invariance.main(["--json", "--photos", str(photos), *arguments[:2]]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [one["perturbation"] for one in found["changes"]] == list(PERTURBATIONS)
+    assert [(one["perturbation"], one["images"]) for one in found["changes"]] == [(name, 2) for name in PERTURBATIONS]
     assert invariance.main([*arguments, "--photos", "nowhere"]) == 2
-    assert "There is no folder nowhere." in capsys.readouterr().err
+    assert "There are no pictures in nowhere." in capsys.readouterr().err
+    assert invariance.main(["--model", "no-such-model", "--images", "1"]) == 2
+    assert "no-such-model" in capsys.readouterr().err
