@@ -89,6 +89,9 @@ class FeaturesParams(Section):
 
 class TrainParams(Section):
     seed: int = Field(ge=0)
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32", description="of matrix products in training; the rest, and all of decoding, is float32"
+    )
     epochs: int = Field(ge=1)
     images_per_batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)

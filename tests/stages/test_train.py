@@ -58,10 +58,12 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(data: Paths, kind: 
     assert outs(data)["weights.npz"] != first["weights.npz"]
 
 
-@pytest.mark.parametrize("kind", ["merge", "attention"])
-def test_a_run_cut_short_ends_like_an_unbroken_one(data: Paths, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("merge", "float32"), ("attention", "float32"), ("attention", "mixed_float16")]
+)
+def test_a_run_cut_short_ends_like_an_unbroken_one(data: Paths, kind: str, precision: str) -> None:
     decoder = decoder_params(kind)
-    run(data, decoder=decoder, epochs=4)
+    run(data, decoder=decoder, epochs=4, precision=precision)
     unbroken = outs(data)
 
     class Killed(Exception):
@@ -81,9 +83,9 @@ def test_a_run_cut_short_ends_like_an_unbroken_one(data: Paths, kind: str) -> No
             return started
 
     with pytest.raises(Killed):
-        run(data, DiesInEpochThree(), decoder=decoder, epochs=4)
+        run(data, DiesInEpochThree(), decoder=decoder, epochs=4, precision=precision)
     assert list(data.checkpoints.rglob("checkpoint.npz"))
-    run(data, decoder=decoder, epochs=4)
+    run(data, decoder=decoder, epochs=4, precision=precision)
     assert outs(data) == unbroken
     assert not list(data.checkpoints.rglob("*.npz")), "a finished run leaves no checkpoint"
 

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from captioner.model.precision import Dense, Product
 from captioner.params import DecoderParams
 
 Context = dict[str, tf.Tensor]
@@ -88,10 +90,11 @@ class Packing:
 class Recurrence(keras.layers.Layer):
     """An LSTM over inputs that are projected for all steps at once; only ``h @ W`` stays in the loop."""
 
-    def __init__(self, units: int, seed: int, **kwargs: Any) -> None:
+    def __init__(self, units: int, seed: int, product: Product, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
         self.seed = seed
+        self.product = product
 
     def build(self, _: Any = None) -> None:
         orthogonal = keras.initializers.Orthogonal(seed=self.seed)
@@ -104,7 +107,7 @@ class Recurrence(keras.layers.Layer):
     def step(self, inputs: tf.Tensor, state: State) -> State:
         """One step. `inputs` [..., 4U] are projected already; `state` is (h, c), each [..., U]."""
         h, c = state
-        gates = inputs + tf.matmul(h, self.kernel) + self.bias
+        gates = inputs + self.product(h, self.kernel) + self.bias
         i, f, g, o = tf.split(gates, 4, axis=-1)
         c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
         return tf.sigmoid(o) * tf.tanh(c), c
@@ -139,7 +142,7 @@ class Decoder(keras.Model):
     def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
         super().__init__(name=params.kind)
         self.params, self.vocabulary, self.channels, self.seed = params, vocabulary, channels, seed
-        dense = keras.layers.Dense
+        self.product = Product()
         glorot = [keras.initializers.GlorotUniform(seed=seed * 100 + i) for i in range(12)]
         self.initializers = glorot
         self.embedding = keras.layers.Embedding(
@@ -148,8 +151,9 @@ class Decoder(keras.Model):
             embeddings_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=seed),
             name="embedding",
         )
-        self.word_gates = dense(4 * params.units, use_bias=False, kernel_initializer=glorot[0], name="word_gates")
-        self.recurrence = Recurrence(params.units, seed, name="recurrence")
+        dense, units = partial(Dense, self.product), params.units
+        self.word_gates = dense(4 * units, use_bias=False, kernel_initializer=glorot[0], name="word_gates")
+        self.recurrence = Recurrence(units, seed, self.product, name="recurrence")
         self.softmax = dense(vocabulary, kernel_initializer=glorot[1], name="softmax")
 
     def build(self, _: Any = None) -> None:
@@ -213,9 +217,8 @@ class Merge(Decoder):
 
     def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
         super().__init__(params, vocabulary, channels, seed)
-        self.project = keras.layers.Dense(
-            params.embedding, activation="relu", kernel_initializer=self.initializers[2], name="project"
-        )
+        init = self.initializers[2]
+        self.project = Dense(self.product, params.embedding, "relu", kernel_initializer=init, name="project")
 
     def build(self, _: Any = None) -> None:
         self.project.build((None, self.channels))
@@ -248,7 +251,7 @@ class Attention(Decoder):
         units, init = params.units, self.initializers
 
         def dense(size: int, i: int, name: str, activation: str | None = None, bias: bool = True) -> Any:
-            return keras.layers.Dense(size, activation, bias, kernel_initializer=init[i], name=name)
+            return Dense(self.product, size, activation, bias, kernel_initializer=init[i], name=name)
 
         self.values = dense(units, 2, "values", "relu")
         self.keys = dense(units, 3, "keys", bias=False)
@@ -296,10 +299,10 @@ class Attention(Decoder):
         scale = float(self.params.units) ** -0.5
         sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
         query = self.query(h) * scale
-        cells = look(query, lambda q: tf.matmul(q, context["keys"], transpose_b=True))
+        cells = look(query, lambda q: self.product(q, context["keys"], transpose_b=True))
         own = tf.reduce_sum(query * self.sentinel_key(sentinel), axis=-1, keepdims=True)
         weights = tf.nn.softmax(tf.concat([cells, own], axis=-1))
-        seen = look(weights[..., :-1], lambda w: tf.matmul(w, context["values"])) + weights[..., -1:] * sentinel
+        seen = look(weights[..., :-1], lambda w: self.product(w, context["values"])) + weights[..., -1:] * sentinel
         return self.join(tf.concat([seen, h], axis=-1))
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from captioner.model.beam import beam_search
 from captioner.model.decoder import Decoder, Dropout, Packing
+from captioner.model.precision import optimizer_for
 from captioner.params import TrainParams
 from captioner.text import PAD, Vocabulary
 
@@ -62,7 +63,8 @@ class Trainer:
     def __init__(self, decoder: Decoder, params: TrainParams, dropout: float, steps_per_epoch: int) -> None:
         self.decoder, self.params, self.dropout = decoder, params, dropout
         self.rate = schedule(params, steps_per_epoch)
-        self.optimizer = keras.optimizers.Adam(self.rate, global_clipnorm=params.clip_norm)
+        adam = keras.optimizers.Adam(self.rate, global_clipnorm=params.clip_norm)
+        self.optimizer = optimizer_for(params.precision, adam)
         self.optimizer.build(decoder.trainable_variables)
         self._step = tf.function(self._train, reduce_retracing=True)
         self._greedy = tf.function(self._caption, reduce_retracing=True)
@@ -80,12 +82,13 @@ class Trainer:
         drop = Dropout(self.dropout, self.params.seed, step)
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self.decoder.product.in_format(self.params.precision):
             context = self.decoder.image(tf.cast(grid, tf.float32), drop)
             hidden = self.decoder.hidden(context, inputs, packing, drop)
             loss = self._loss(self.decoder.softmax(hidden), packing.pick(targets))
+            scaled = self.optimizer.scale_loss(loss)
         weights = self.decoder.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in weights])
+        gradients = tape.gradient(scaled, [v.value for v in weights])
         self.optimizer.apply(gradients, weights)
         return loss, tf.size(packing.flat)
 
