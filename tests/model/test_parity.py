@@ -98,8 +98,8 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     encoder = load_encoder("efficientnet-lite0", "grid", None, paths.home / "encoders")
     decoder = build_decoder(shape.decoder, len(VOCABULARY), encoder.channels, seed=5)
     # Fresh weights find all words about as likely: no two tokens may be so close that rounding decides.
-    kernel = decoder.softmax.kernel
-    kernel.assign(12.0 * kernel)
+    for member in members_of(decoder):
+        member.softmax.kernel.assign(12.0 * member.softmax.kernel)
     write_trained(paths.trained("one"), decoder, VOCABULARY, encoder.meta, shape.max_words)
     export.run(shape.export, paths, "one")
     return opened(paths, "one", CLOSE)  # what was scaled up magnifies rounding as well
@@ -128,12 +128,20 @@ def log_softmax(logits: Any) -> np.ndarray:
     return tf.nn.log_softmax(tf.cast(logits, tf.float32)).numpy()
 
 
+def members_of(decoder: Any) -> list[Any]:
+    """The networks that decide together; a single one decides alone."""
+    return list(getattr(decoder, "members", [decoder]))
+
+
 def teacher_forced(both: Both, ids: np.ndarray) -> np.ndarray:
     """Log probabilities of every next word as training computes them, [B, N, T, V]; zero behind a caption's end."""
     inputs, targets = ids[:, :, :-1], ids[:, :, 1:]
     packing = Packing.of(tf.constant(targets != PAD))
-    context = both.decoder.image(tf.cast(both.grid, tf.float32))
-    packed = log_softmax(both.decoder.softmax(both.decoder.hidden(context, tf.constant(inputs), packing)))
+    votes = []
+    for member in members_of(both.decoder):
+        context = member.image(tf.cast(both.grid, tf.float32))
+        votes.append(log_softmax(member.softmax(member.hidden(context, tf.constant(inputs), packing))))
+    packed = np.logaddexp.reduce(votes, axis=0) - np.log(len(votes))
     found = np.zeros((targets.size, packed.shape[-1]), np.float32)
     found[packing.flat.numpy()] = packed
     return found.reshape(*targets.shape, -1)

@@ -59,9 +59,8 @@ def test_only_products_are_short(kind: str, precision: str) -> None:
     """Read from the traced graph, gradients included: what is computed in which format."""
     one, _ = trainer(kind, precision)
     one.train(GRID, CAPTIONS, 0)
-    graph = one._step.get_concrete_function(
-        *(tf.TensorSpec(x.shape, x.dtype) for x in (tf.constant(GRID), tf.constant(CAPTIONS), tf.constant(0)))
-    ).graph
+    (traced,) = one._step._list_all_concrete_functions_for_serialization()
+    graph = traced.graph
     # The recurrence's loop and its gradient are functions of their own.
     functions = [graph, *(f.graph for f in graph._functions.values() if hasattr(f, "graph"))]
     found: dict[str, set[str]] = {}
