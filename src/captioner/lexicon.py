@@ -44,7 +44,7 @@ rabbit < animal: rabbit bunny | rabbits bunnies
 tiger < animal: tiger lion | tigers lions
 fish < animal: fish | fishes
 clothes: clothing clothes outfit attire costume uniform suit wear gear | outfits costumes uniforms suits
-shirt < clothes: shirt t-shirt tshirt blouse top jersey tee | shirts tshirts tops jerseys
+shirt < clothes: shirt t-shirt tshirt blouse jersey tee | shirts tshirts jerseys
 jacket < clothes: jacket coat sweater sweatshirt hoodie vest parka | jackets coats sweaters sweatshirts vests hoodies
 trousers < clothes: | pants jeans trousers shorts trunks leggings
 dress < clothes: dress gown skirt | dresses skirts
@@ -138,12 +138,12 @@ cross: cross | crosses
 heart: heart | hearts
 """
 
-# Words that are as often verbs, or parts of a phrase ("on top of", "in front of a hill top"): a thing only where
+# Words that are as often verbs, or parts of a phrase ("a park bench"): a thing only where
 # the word before says so.
 _UNSURE = """
 band bat bats bear bears boxer branch camera cap circle coach couple crane cross crosses crowd dress dresses drum
 duck fan fans fire fish fishes flag glass heart hearts hose ice lab leaves lot park phone rail ramp rock rocks seat
-sheep shop ski skis sled slide slides square star stars step steps suit suits surf swings team top tops track
+sheep shop ski skis sled slide slides square star stars step steps suit suits surf swings team track
 trail train trains water wave waves wear wood
 """
 
