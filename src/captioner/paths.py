@@ -46,6 +46,10 @@ class Paths:
         """features: ``index.json`` and ``features-NNN.npy``, in the order of the validated manifest."""
         return self.root / "data" / "features"
 
+    def view(self, view: str) -> Path:
+        """The training images' features in another view than the plain one, below `features`."""
+        return self.features / view
+
     @property
     def incoming(self) -> Path:
         return self.root / "data" / "incoming"

@@ -14,12 +14,13 @@ import skimage.data
 import tensorflow as tf
 
 from captioner.errors import BadData, BadParams
-from captioner.model import lite0, zoo
+from captioner.model import lite, zoo
 from captioner.model.encoder import Encoder, load_encoder
 from captioner.model.identity import NAMES, describe
 from captioner.model.preprocess import decode_and_resize
 from captioner.model.torch_weights import read_checkpoint
 
+LITE0 = lite.LITES["efficientnet-lite0"]
 PHOTOS = Path(skimage.data.__file__).parent
 CATS = {281, 282, 283, 284, 285}  # tabby, tiger cat, Persian, Siamese, Egyptian
 ESPRESSO_OR_CUP = {967, 968}
@@ -68,8 +69,20 @@ class TestLite0:
         self, encoder: Encoder, cache: Path, photos: tf.Tensor, photo: int, classes: set[int]
     ) -> None:
         grid = encoder.encode(photos[photo : photo + 1]).numpy()
-        logits = lite0.classify(grid.mean(axis=1), lite0.load_weights(cache))
+        logits = lite.classify(grid.mean(axis=1), lite.load_weights(LITE0, cache))
         assert int(logits.argmax()) in classes
+
+    @pytest.mark.parametrize(("name", "cells"), [("efficientnet-lite1", 64), ("efficientnet-lite2", 81)])
+    def test_its_sisters_name_it_too_at_their_own_resolution(self, name: str, cells: int, cache: Path) -> None:
+        kind = lite.LITES[name]
+        sister = load_encoder(name, cache=cache)
+        assert sister.meta == describe(name, "grid", None, cache)
+        assert sister.cells == cells
+        weights = lite.load_weights(kind, cache)
+        for photo, classes in (("chelsea.png", CATS), ("coffee.png", ESPRESSO_OR_CUP), ("camera.png", TRIPOD)):
+            image = decode_and_resize(tf.io.read_file(str(PHOTOS / photo)), kind.image_size)
+            grid = sister.encode(image[None]).numpy()
+            assert int(lite.classify(grid.mean(axis=1), weights).argmax()) in classes
 
     def test_a_feature_is_a_grid_of_activations_not_a_softmax(self, encoder: Encoder, photos: tf.Tensor) -> None:
         grid = encoder.encode(photos).numpy()
@@ -98,7 +111,7 @@ class TestLite0:
 
     def test_batch_normalisation_is_folded_right(self, photos: tf.Tensor, cache: Path) -> None:
         """The stem and the first block, computed once more layer by layer from the checkpoint."""
-        raw = read_checkpoint(lite0._weights_file(), lite0.SHA256)
+        raw = read_checkpoint(lite._weights_file(LITE0), LITE0.sha256)
 
         def norm(x: tf.Tensor, name: str) -> tf.Tensor:
             mean, variance = raw[f"{name}.running_mean"], raw[f"{name}.running_var"]
@@ -113,13 +126,13 @@ class TestLite0:
         x = tf.nn.conv2d(x, raw["_blocks.0._project_conv.weight"].transpose(2, 3, 1, 0), 1, "SAME")
         expected = norm(x, "_blocks.0._bn2").numpy()
 
-        network = lite0.build(lite0.load_weights(cache))
+        network = lite.build(LITE0, lite.load_weights(LITE0, cache))
         found = keras.Model(network.input, network.get_layer("block0-project").output)(photos).numpy()
         np.testing.assert_allclose(found, expected, atol=2e-4)
 
     def test_normalisation_is_the_checkpoints(self, encoder: Encoder, photos: tf.Tensor) -> None:
         """Mean 127 and deviation 128 bring the stem to the statistics that the checkpoint itself recorded."""
-        raw = read_checkpoint(lite0._weights_file(), lite0.SHA256)
+        raw = read_checkpoint(lite._weights_file(LITE0), LITE0.sha256)
         kernel = raw["_conv_stem.weight"].transpose(2, 3, 1, 0)
 
         def distance(images: tf.Tensor) -> float:
@@ -166,18 +179,18 @@ class TestWeights:
 
     @pytest.mark.parametrize("damage", ["cut", "flip", "text"])
     def test_a_damaged_cache_is_made_anew(self, tmp_path: Path, damage: str) -> None:
-        expected = lite0.load_weights(tmp_path)
+        expected = lite.load_weights(LITE0, tmp_path)
         (kept,) = tmp_path.iterdir()
         data = bytearray(kept.read_bytes())
         data[len(data) // 2] ^= 1
         kept.write_bytes({"cut": data[: len(data) // 2], "flip": data, "text": b"not an archive"}[damage])
-        again = lite0.load_weights(tmp_path)
+        again = lite.load_weights(LITE0, tmp_path)
         assert again.keys() == expected.keys()
         assert all((again[name] == expected[name]).all() for name in expected)
 
     def test_without_a_cache_nothing_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        assert len(lite0.load_weights(None)) == 2 * 50
+        assert len(lite.load_weights(LITE0, None)) == 2 * 50
         assert list(tmp_path.iterdir()) == []
 
 
@@ -195,7 +208,7 @@ class TestNames:
     def test_every_constructor_of_keras_applications_has_a_name(self) -> None:
         constructors = {name for name in dir(keras.applications) if name[0].isupper()}
         assert {application.constructor for application in zoo.ZOO.values()} == constructors
-        assert NAMES[0] == "efficientnet-lite0"
+        assert NAMES[:3] == ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 
     @pytest.mark.parametrize("name", sorted(zoo.ZOO))
     def test_a_name_is_its_constructors(self, name: str) -> None:

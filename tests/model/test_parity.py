@@ -14,7 +14,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from captioner.emulator.children import free_port
 from captioner.golden import golden_images
 from captioner.images import normalise
 from captioner.model.captioner import Captioner, unpack
-from captioner.model.decoder import Packing, build_decoder
+from captioner.model.decoder import Packing
 from captioner.model.encoder import load_encoder
+from captioner.model.ensemble import build_network
 from captioner.model.preprocess import decode_and_resize
 from captioner.model.trained import read_trained, write_trained
 from captioner.params import DecoderParams, ExportParams, load_params
@@ -67,7 +68,11 @@ def shapes() -> dict[str, Shape]:
             decoder = params.decoder(candidate).model_copy(update={"dropout": 0.0, "word_vectors": None})
             shape = Shape(decoder, params.export, params.train.max_words)
             found.setdefault(repr(shape), ([], shape))[0].append(f"{profile}-{candidate}")
-    return {"+".join(names): shape for names, shape in found.values()}
+    every = {"+".join(names): shape for names, shape in found.values()}
+    # Networks that decide together are one artifact too, whether or not a profile has them at the moment.
+    first = next(shape for shape in every.values() if shape.decoder.kind == "attention")
+    together = first.decoder.model_copy(update={"units": 64, "embedding": 32, "members": 2})
+    return {**every, "two-members": replace(first, decoder=together)}
 
 
 SHAPES = shapes()
@@ -96,7 +101,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     root = tmp_path_factory.mktemp("parity")
     paths = Paths(root, root / ".captioner")
     encoder = load_encoder("efficientnet-lite0", "grid", None, paths.home / "encoders")
-    decoder = build_decoder(shape.decoder, len(VOCABULARY), encoder.channels, seed=5)
+    decoder = build_network(shape.decoder, len(VOCABULARY), encoder.channels)
     # Fresh weights find all words about as likely: no two tokens may be so close that rounding decides.
     for member in members_of(decoder):
         member.softmax.kernel.assign(12.0 * member.softmax.kernel)

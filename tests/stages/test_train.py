@@ -58,34 +58,46 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(data: Paths, kind: 
     assert outs(data)["weights.npz"] != first["weights.npz"]
 
 
+SCST = {"epochs": 3, "learning_rate": 0.005, "warmup_steps": 2, "samples": 4, "patience": 3}
+
+
 @pytest.mark.parametrize(
-    ("kind", "precision"), [("merge", "float32"), ("attention", "float32"), ("attention", "mixed_float16")]
+    ("kind", "members", "dies_after", "changes"),
+    [
+        ("merge", 1, 2, {"epochs": 4}),
+        ("attention", 1, 2, {"epochs": 4, "ema": 0.9}),
+        ("attention", 1, 4, {"objective": "scst", "scst": SCST, "ema": 0.9}),
+        ("attention", 2, 5, {"views": ("flip",)}),
+        ("attention", 1, 2, {"epochs": 4, "ema": 0.9, "precision": "mixed_float16"}),
+    ],
 )
-def test_a_run_cut_short_ends_like_an_unbroken_one(data: Paths, kind: str, precision: str) -> None:
-    decoder = decoder_params(kind)
-    run(data, decoder=decoder, epochs=4, precision=precision)
+def test_a_run_cut_short_ends_like_an_unbroken_one(
+    data: Paths, kind: str, members: int, dies_after: int, changes: dict[str, object]
+) -> None:
+    decoder = decoder_params(kind, members=members)
+    run(data, decoder=decoder, **changes)
     unbroken = outs(data)
 
     class Killed(Exception):
         pass
 
-    class DiesInEpochThree(FakeTracker):
+    class Dies(FakeTracker):
         def start(self, name, tags):
             started = super().start(name, tags)
             metrics = started.metrics
 
             def dying(values, step=None):
                 metrics(values, step)
-                if step == 2:
+                if step == dies_after:
                     raise Killed
 
             started.metrics = dying
             return started
 
     with pytest.raises(Killed):
-        run(data, DiesInEpochThree(), decoder=decoder, epochs=4, precision=precision)
+        run(data, Dies(), decoder=decoder, **changes)
     assert list(data.checkpoints.rglob("checkpoint.npz"))
-    run(data, decoder=decoder, epochs=4, precision=precision)
+    run(data, decoder=decoder, **changes)
     assert outs(data) == unbroken
     assert not list(data.checkpoints.rglob("*.npz")), "a finished run leaves no checkpoint"
 
@@ -130,11 +142,10 @@ def test_it_stops_when_the_dev_score_no_longer_rises() -> None:
     def epochs(*scores: float) -> list[train.Epoch]:
         return [train.Epoch(i + 1, 1.0, 0.1, score, 0, 0, 5, 1) for i, score in enumerate(scores)]
 
-    params = train_params(patience=2)
-    assert not train.out_of_patience(epochs(1, 2), params)
-    assert not train.out_of_patience(epochs(1, 3, 2), params)
-    assert train.out_of_patience(epochs(1, 3, 2, 3), params)
-    assert not train.out_of_patience(epochs(1, 3, 2, 4), params)
+    assert not train.out_of_patience(epochs(1, 2), "cider", 2)
+    assert not train.out_of_patience(epochs(1, 3, 2), "cider", 2)
+    assert train.out_of_patience(epochs(1, 3, 2, 3), "cider", 2)
+    assert not train.out_of_patience(epochs(1, 3, 2, 4), "cider", 2)
 
 
 def test_the_run_is_tracked_live(data: Paths) -> None:
@@ -171,13 +182,15 @@ def test_a_checkpoint_of_another_architecture_is_refused(data: Paths) -> None:
     params = train_params()
     other = Trainer(build_decoder(decoder_params(units=20), 12, 6), params, 0.0, 3)
     key = train.identity(params, decoder_params(), data)
-    Checkpoint(data.checkpoints / key, other).save([], improved=True)
+    Checkpoint(data.checkpoints / key / "0-cross-entropy", other).save([], improved=True)
     with pytest.raises(BadData, match="another network"):
         run(data)
 
 
 def test_a_checkpoint_cut_short_is_refused(data: Paths) -> None:
-    file = data.checkpoints / train.identity(train_params(), decoder_params(), data) / "checkpoint.npz"
+    file = (
+        data.checkpoints / train.identity(train_params(), decoder_params(), data) / "0-cross-entropy" / "checkpoint.npz"
+    )
     file.parent.mkdir(parents=True)
     file.write_bytes(b"PK\x03\x04 not a whole file")
     with pytest.raises(BadData, match="damaged"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from captioner.errors import BadImage
 from captioner.featurestore.shards import Features
-from captioner.model.preprocess import decode_and_resize
+from captioner.model.preprocess import PLAIN, decode_and_resize
 from captioner.records import ImageRecord
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class Extractor:
-    """An encoder, compiled once for one batch size."""
+    """An encoder, compiled once for one batch size, and the view of the pictures that it sees."""
 
-    def __init__(self, encoder: Encoder, batch: int) -> None:
+    def __init__(self, encoder: Encoder, batch: int, view: str = PLAIN) -> None:
         import tensorflow as tf
 
-        self.encoder, self.batch = encoder, batch
+        self.encoder, self.batch, self.view = encoder, batch, view
         size = encoder.image_size
 
         def encode(images: tf.Tensor) -> tf.Tensor:
@@ -73,10 +73,10 @@ class Extractor:
     def _decoded(self, payloads: Callable[[], Iterator[bytes]]) -> tf.data.Dataset:
         import tensorflow as tf
 
-        size = self.encoder.image_size
+        size, view = self.encoder.image_size, self.view
         return (
             tf.data.Dataset.from_generator(payloads, output_signature=tf.TensorSpec([], tf.string))
-            .map(lambda data: decode_and_resize(data, size), num_parallel_calls=tf.data.AUTOTUNE)
+            .map(lambda data: decode_and_resize(data, size, view), num_parallel_calls=tf.data.AUTOTUNE)
             .batch(self.batch)
             .prefetch(2)
         )

@@ -156,6 +156,11 @@ class Decoder(keras.Model):
         self.recurrence = Recurrence(units, seed, self.product, name="recurrence")
         self.softmax = dense(vocabulary, kernel_initializer=glorot[1], name="softmax")
 
+    @property
+    def state_size(self) -> int:
+        """Numbers in each of h and c."""
+        return self.params.units
+
     def build(self, _: Any = None) -> None:
         units, embedding = self.params.units, self.params.embedding
         self.embedding.build((None,))

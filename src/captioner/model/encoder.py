@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner.model import lite0, preprocess, zoo
+from captioner.model import lite, preprocess, zoo
 from captioner.model.identity import check_names, weights_digest
 from captioner.records import FeaturesMeta
 
@@ -59,7 +59,7 @@ class Encoder(tf.Module):
 
     @property
     def weights_digest(self) -> str:
-        """SHA-256, hex: of the checkpoint (lite0) or of the weights (keras.applications)."""
+        """SHA-256, hex: of the checkpoint (the Lites) or of the weights (keras.applications)."""
         return self.meta.weights_digest
 
     @property
@@ -75,14 +75,15 @@ class Encoder(tf.Module):
 
 
 def load_encoder(name: str, layout: str = "grid", weights: Path | None = None, cache: Path | None = None) -> Encoder:
-    """The encoder `name`: ``efficientnet-lite0`` or one of keras.applications (``identity.NAMES``).
+    """The encoder `name`: one of ``lite.LITES`` or of keras.applications (``identity.NAMES``).
 
     `weights`: a folder with weights of keras.applications (else they are downloaded on first use); `cache`: a folder
     for what is converted or computed once. Raises BadParams for an unknown name or layout, BadEnvironment when weights
     cannot be had, BadData when they are not what they should be.
     """
     check_names(name, layout)
-    if name == lite0.NAME:
-        return Encoder(lite0.build(lite0.load_weights(cache)), name, layout, lite0.SHA256)
+    if name in lite.LITES:
+        kind = lite.LITES[name]
+        return Encoder(lite.build(kind, lite.load_weights(kind, cache)), name, layout, kind.sha256)
     network = zoo.build(name, zoo.weights_file(name, weights))
     return Encoder(network, name, layout, weights_digest(network))

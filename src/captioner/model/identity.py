@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import BadData, BadParams
-from captioner.model import lite0, preprocess, zoo
+from captioner.model import lite, preprocess, zoo
 from captioner.model.runtime import start_tensorflow
 from captioner.records import FeaturesMeta, read_json, write_json
 
-NAMES: tuple[str, ...] = (lite0.NAME, *sorted(zoo.ZOO))
+NAMES: tuple[str, ...] = (*lite.LITES, *sorted(zoo.ZOO))
 LAYOUTS = ("grid", "pooled")
 
 
@@ -36,9 +36,10 @@ def describe(name: str, layout: str, weights: Path | None, cache: Path, threads:
     remembered in `cache`.
     """
     check_names(name, layout)
-    if name == lite0.NAME:
-        cells = lite0.GRID**2 if layout == "grid" else 1
-        return FeaturesMeta(name, layout, lite0.IMAGE_SIZE, cells, lite0.CHANNELS, lite0.SHA256, preprocess.VERSION)
+    if name in lite.LITES:
+        kind = lite.LITES[name]
+        cells = kind.grid**2 if layout == "grid" else 1
+        return FeaturesMeta(name, layout, kind.image_size, cells, lite.CHANNELS, kind.sha256, preprocess.VERSION)
     known = cache / f"{name}-{layout}-{_source(zoo.weights_file(name, weights))}.json"
     try:
         return FeaturesMeta(**read_json(known))

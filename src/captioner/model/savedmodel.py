@@ -15,8 +15,8 @@ import tensorflow as tf
 from captioner.digests import pack_folder
 from captioner.model.beam import beam_search
 from captioner.model.captioner import CARD
-from captioner.model.decoder import Decoder
 from captioner.model.encoder import Encoder
+from captioner.model.ensemble import Network
 from captioner.model.preprocess import decode_and_resize
 from captioner.records import write_bytes, write_json
 from captioner.text import SPECIAL, Vocabulary
@@ -30,7 +30,7 @@ class Graph(tf.Module):
     def __init__(
         self,
         encoder: Encoder,
-        decoder: Decoder,
+        decoder: Network,
         vocabulary: Vocabulary,
         max_words: int,
         beam: int,

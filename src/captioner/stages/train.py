@@ -1,7 +1,9 @@
-"""train@C: features and captions in, a trained decoder out. Stops on a dev score of free-running captions.
+"""train@C: features and captions in, a trained network out. Stops on a dev score of free-running captions.
 
-After every epoch a checkpoint is written outside the DVC out; a run that was cut short goes on from it and ends with
-the same weights as one that was not.
+A network has one or more members, each trained alone from a seed of its own, in one phase (cross-entropy) or two
+(self-critical training on CIDEr, from the first phase's best weights on). After every epoch a checkpoint is
+written outside the DVC out; a run that was cut short goes on from it and ends with the same weights as one that was
+not.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +20,7 @@ from captioner.digests import sha256_file, sha256_text
 from captioner.errors import BadData
 from captioner.featurestore.packed import PackedFeatures
 from captioner.metrics import Scorer
-from captioner.model.checkpoint import Checkpoint
-from captioner.model.trained import weights_of, write_trained
+from captioner.model.trained import load_weights, weights_of, write_trained
 from captioner.model.vectors import Coverage, start_from
 from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
@@ -27,6 +28,10 @@ from captioner.ports import Run, Tracker
 from captioner.progress import Progress, track
 from captioner.records import ImageRecord, read_manifest, write_json, write_text
 from captioner.text import Vocabulary, tokenize
+
+if TYPE_CHECKING:
+    from captioner.model.checkpoint import Checkpoint
+    from captioner.model.training import Trainer
 
 
 class NoRun:
@@ -58,13 +63,16 @@ class NoTracker:
 @dataclass(frozen=True)
 class Epoch:
     epoch: int
-    loss: float  # nats a token, dropout and smoothing included
+    loss: float  # nats a token, dropout and smoothing included; in self-critical training of the network's own samples
     learning_rate: float
     cider: float
     bleu_1: float
     bleu_4: float
     mean_words: float
     distinct: float
+    member: int = 0
+    objective: str = "cross-entropy"
+    reward: float = 0.0  # mean CIDEr of the samples of self-critical training
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,11 @@ class TrainReport:
             "epoch   loss  dev CIDEr  BLEU-4  words",
         ]
         for e in self.epochs:
+            phase = "" if e.objective == "cross-entropy" else f"  {e.objective}"
             best = "  best" if e.epoch == self.best_epoch else ""
-            lines.append(f"{e.epoch:>5} {e.loss:>6.3f} {e.cider:>10.1f} {e.bleu_4:>7.1f} {e.mean_words:>6.1f}{best}")
+            lines.append(
+                f"{e.epoch:>5} {e.loss:>6.3f} {e.cider:>10.1f} {e.bleu_4:>7.1f} {e.mean_words:>6.1f}{phase}{best}"
+            )
         return "\n".join(lines)
 
 
@@ -116,8 +127,8 @@ def run(
     import keras
     import tensorflow as tf
 
-    from captioner.model.decoder import build_decoder
-    from captioner.model.training import Trainer, encode_captions
+    from captioner.model.ensemble import build_network
+    from captioner.model.training import encode_captions
 
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
@@ -125,27 +136,31 @@ def run(
     manifest = read_manifest(paths.validated / "manifest.jsonl")
     data = select(manifest, features, params)
     vocabulary = Vocabulary.build((c for of_image in data.captions for c in of_image), params.min_count)
-    captions = encode_captions(data.captions, vocabulary, params.max_words)
-
-    decoder = build_decoder(decoder_params, len(vocabulary), features.meta.channels, params.seed)
-    coverage = None
-    if decoder_params.word_vectors:
-        coverage = start_from(word_vectors / decoder_params.word_vectors, decoder, vocabulary)
-    trainer = Trainer(decoder, params, decoder_params.dropout, -(-len(data.rows) // params.images_per_batch))
-
-    key = identity(params, decoder_params, paths)
-    checkpoint = Checkpoint(paths.checkpoints / key, trainer)
-    history = [Epoch(**epoch) for epoch in checkpoint.restore()]
+    given = Given(
+        params=params,
+        decoder=decoder_params,
+        views=Views.open(paths, features, params.views),
+        data=data,
+        encoded=encode_captions(data.captions, vocabulary, params.max_words),
+        vocabulary=vocabulary,
+        word_vectors=word_vectors,
+        checkpoints=paths.checkpoints / identity(params, decoder_params, paths),
+    )
     tracked = tracker.start(f"train-{candidate}", {"captioner.candidate": candidate, "captioner.stage": "train"})
     try:
         tracked.params({**_flat("train", params), **_flat("decoder", decoder_params)})
-        for epoch in history:
-            tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
-        fit(trainer, params, features, data, captions, vocabulary, history, checkpoint, tracked)
-        best = max(history, key=lambda e: getattr(e, params.monitor))
-        checkpoint.load_best()
+        network = build_network(decoder_params, len(vocabulary), features.meta.channels)
+        history: list[Epoch] = []
+        arrays: dict[str, np.ndarray] = {}
+        coverage: Coverage | None = None
+        for member in range(decoder_params.members):
+            trained, coverage = train_member(given, member, history, tracked)
+            prefix = "" if decoder_params.members == 1 else f"{member}/"
+            arrays |= {prefix + name: array for name, array in trained.items()}
+        load_weights(network, arrays, candidate)
         folder = paths.trained(candidate)
-        write_trained(folder, decoder, vocabulary, features.meta, params.max_words)
+        write_trained(folder, network, vocabulary, features.meta, params.max_words)
+        best = max(history, key=lambda e: getattr(e, params.monitor))
         report = TrainReport(
             candidate=candidate,
             weights_digest=sha256_file(folder / "weights.npz"),
@@ -153,7 +168,7 @@ def run(
             vocabulary=len(vocabulary),
             captions=sum(len(of_image) for of_image in data.captions),
             unknown_words=unknown_share(data.captions, vocabulary),
-            parameters=sum(int(array.size) for array in weights_of(decoder).values()),
+            parameters=sum(int(array.size) for array in arrays.values()),
             word_vectors=coverage,
             epochs=history,
         )
@@ -165,8 +180,88 @@ def run(
         tracked.end(failed=True)
         raise
     tracked.end()
-    shutil.rmtree(checkpoint.folder, ignore_errors=True)
+    shutil.rmtree(given.checkpoints, ignore_errors=True)
     return report
+
+
+@dataclass(frozen=True)
+class Views:
+    """The training images' features in every view; an image shows one of them in each epoch."""
+
+    plain: PackedFeatures
+    others: tuple[PackedFeatures, ...]
+    places: tuple[dict[str, int], ...]  # of each other view: id → row
+
+    @classmethod
+    def open(cls, paths: Paths, plain: PackedFeatures, names: Sequence[str]) -> Views:
+        """Raises BadData when a view was not made."""
+        missing = [name for name in names if not paths.view(name).is_dir()]
+        if missing:
+            raise BadData(f"data/features has no view {missing[0]}: run the features stage again.")
+        others = tuple(PackedFeatures.open(paths.view(name)) for name in names)
+        return cls(plain, others, tuple({name: row for row, name in enumerate(one.ids)} for one in others))
+
+    def grid(self, rows: np.ndarray, seed: int, step: int) -> np.ndarray:
+        """float16 [B, C, D] of the plain rows `rows`, each in a view that `seed` and `step` choose."""
+        if not self.others:
+            return self.plain.rows(rows)
+        chosen = np.random.default_rng([seed, step, 1]).integers(0, 1 + len(self.others), len(rows))
+        grid = np.empty((len(rows), self.plain.meta.cells, self.plain.meta.channels), np.float16)
+        grid[chosen == 0] = self.plain.rows(rows[chosen == 0])
+        for number, (view, places) in enumerate(zip(self.others, self.places, strict=True), start=1):
+            here = [places[self.plain.ids[row]] for row in rows[chosen == number]]
+            grid[chosen == number] = view.rows(here)
+        return grid
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the training of every member starts from."""
+
+    params: TrainParams
+    decoder: DecoderParams
+    views: Views
+    data: Data
+    encoded: np.ndarray  # [images, N, max_words + 2]
+    vocabulary: Vocabulary
+    word_vectors: Path
+    checkpoints: Path
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return -(-len(self.data.rows) // self.params.images_per_batch)
+
+
+def train_member(
+    given: Given, member: int, history: list[Epoch], tracked: Run
+) -> tuple[dict[str, np.ndarray], Coverage | None]:
+    """One member through its phases: its best weights, and what word vectors it started from. `history` grows."""
+    from captioner.model.checkpoint import Checkpoint
+    from captioner.model.decoder import build_decoder
+    from captioner.model.scst import CiderReward, SelfCritical
+    from captioner.model.training import Trainer
+
+    params = given.params.model_copy(update={"seed": given.params.seed + member})
+    decoder = build_decoder(given.decoder, len(given.vocabulary), given.views.plain.meta.channels, params.seed)
+    coverage = None
+    if given.decoder.word_vectors:
+        coverage = start_from(given.word_vectors / given.decoder.word_vectors, decoder, given.vocabulary)
+    phases = ["cross-entropy"] if params.objective == "cross-entropy" else ["cross-entropy", "scst"]
+    for phase in phases:
+        if phase == "scst":
+            reward = CiderReward(given.data.captions, given.vocabulary)
+            trainer: Trainer = SelfCritical(decoder, params, given.decoder.dropout, given.steps, reward)
+        else:
+            trainer = Trainer(decoder, params, given.decoder.dropout, given.steps)
+        checkpoint = Checkpoint(given.checkpoints / f"{member}-{phase}", trainer)
+        own = [Epoch(**epoch) for epoch in checkpoint.restore()]
+        for epoch in own:
+            tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
+        fit(given, params, trainer, member, len(history), own, checkpoint, tracked)
+        history += own
+        checkpoint.load_best()
+    return weights_of(decoder), coverage
 
 
 def select(manifest: Sequence[ImageRecord], features: PackedFeatures, params: TrainParams) -> Data:
@@ -186,32 +281,47 @@ def select(manifest: Sequence[ImageRecord], features: PackedFeatures, params: Tr
 
 
 def fit(
-    trainer: Any,
+    given: Given,
     params: TrainParams,
-    features: PackedFeatures,
-    data: Data,
-    captions: np.ndarray,
-    vocabulary: Vocabulary,
+    trainer: Trainer,
+    member: int,
+    before: int,
     history: list[Epoch],
     checkpoint: Checkpoint,
     tracked: Run,
 ) -> None:
-    """Epochs from where `history` ends until the last one or until patience is out; `history` grows in place."""
+    """Epochs from where `history` ends until the last one or until patience is out; `history` grows in place.
+
+    `before` epochs, of other members and phases, are counted already.
+    """
     from captioner.model.training import words_of
 
-    scorer = Scorer(data.dev_references)
-    while len(history) < params.epochs and not out_of_patience(history, params):
+    scorer = Scorer(given.data.dev_references)
+    while len(history) < trainer.epochs and not out_of_patience(history, params.monitor, trainer.patience):
         number = len(history) + 1
-        with track(f"epoch {number}/{params.epochs}", int((captions != 0).any(axis=2).sum()), "captions") as progress:
-            loss, rate = one_epoch(trainer, params, features, data, captions, number, progress)
+        name = f"epoch {number}/{trainer.epochs}" + (f", {trainer.objective}" if before else "")
+        with track(name, int((given.encoded != 0).any(axis=2).sum()), "captions") as progress:
+            loss, rate, reward = one_epoch(given, params, trainer, number, progress)
         hypotheses = []
-        with track(f"dev captions {number}", len(data.dev_rows), "images") as progress:
-            for start in range(0, len(data.dev_rows), 100):
-                rows = data.dev_rows[start : start + 100]
-                hypotheses += words_of(trainer.caption(features.rows(rows)), vocabulary)
+        with trainer.averaged(), track(f"dev captions {number}", len(given.data.dev_rows), "images") as progress:
+            for start in range(0, len(given.data.dev_rows), 100):
+                rows = given.data.dev_rows[start : start + 100]
+                hypotheses += words_of(trainer.caption(given.views.plain.rows(rows)), given.vocabulary)
                 progress.advance(len(rows))
         dev = scorer.score(hypotheses)
-        epoch = Epoch(number, loss, rate, dev.cider, dev.bleu_1, dev.bleu_4, dev.mean_words, dev.distinct)
+        epoch = Epoch(
+            epoch=before + number,
+            loss=loss,
+            learning_rate=rate,
+            cider=dev.cider,
+            bleu_1=dev.bleu_1,
+            bleu_4=dev.bleu_4,
+            mean_words=dev.mean_words,
+            distinct=dev.distinct,
+            member=member,
+            objective=trainer.objective,
+            reward=reward,
+        )
         improved = not history or getattr(epoch, params.monitor) > max(getattr(e, params.monitor) for e in history)
         history.append(epoch)
         checkpoint.save([asdict(e) for e in history], improved)
@@ -219,37 +329,34 @@ def fit(
 
 
 def one_epoch(
-    trainer: Any,
-    params: TrainParams,
-    features: PackedFeatures,
-    data: Data,
-    captions: np.ndarray,
-    number: int,
-    progress: Progress,
-) -> tuple[float, float]:
-    """The mean loss a token of one epoch, and the learning rate at its end."""
+    given: Given, params: TrainParams, trainer: Trainer, number: int, progress: Progress
+) -> tuple[float, float, float]:
+    """The mean loss a token of one epoch, the learning rate at its end, and the mean reward of its samples."""
     from captioner.model.training import epoch_batches
 
-    total, tokens = 0.0, 0
-    step = (number - 1) * -(-len(data.rows) // params.images_per_batch)
-    for batch in epoch_batches(data.rows, captions, params.images_per_batch, params.seed, number):
-        loss, count = trainer.train(features.rows(batch.rows), batch.captions, step)
+    # The second phase goes over the data in another order than the first.
+    seed = params.seed if trainer.objective == "cross-entropy" else params.seed + 1_000_000
+    total, tokens, rewards = 0.0, 0, 0.0
+    step = (number - 1) * given.steps
+    for batch in epoch_batches(given.data.rows, given.encoded, params.images_per_batch, seed, number):
+        loss, count, reward = trainer.update(given.views.grid(batch.rows, seed, step), batch, step)
         if not np.isfinite(loss):
             raise BadData(f"The loss became {loss} in epoch {number}: lower train.learning_rate or train.clip_norm.")
-        total, tokens, step = total + loss * count, tokens + count, step + 1
+        total, tokens, rewards, step = total + loss * count, tokens + count, rewards + reward, step + 1
         progress.advance(int((batch.captions != 0).any(axis=2).sum()), note=f"loss {total / tokens:.3f}")
-    return total / tokens, float(trainer.rate(step))
+    return total / tokens, float(trainer.rate(step)), rewards / given.steps
 
 
-def out_of_patience(history: Sequence[Epoch], params: TrainParams) -> bool:
+def out_of_patience(history: Sequence[Epoch], monitor: str, patience: int) -> bool:
     """Whether the last `patience` epochs brought nothing better than what was there before them."""
-    scores = [getattr(epoch, params.monitor) for epoch in history]
-    return len(scores) > params.patience and max(scores[-params.patience :]) <= max(scores[: -params.patience])
+    scores = [getattr(epoch, monitor) for epoch in history]
+    return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 
 def identity(params: TrainParams, decoder: DecoderParams, paths: Paths) -> str:
     """What a checkpoint belongs to: the parameters and the data."""
-    data = [sha256_file(paths.validated / "manifest.jsonl"), sha256_file(paths.features / "index.json")]
+    indices = [paths.features / "index.json", *(paths.view(view) / "index.json" for view in params.views)]
+    data = [sha256_file(file) for file in (paths.validated / "manifest.jsonl", *indices) if file.exists()]
     return sha256_text("\n".join([params.model_dump_json(), decoder.model_dump_json(), *data]))[:24]
 
 
@@ -266,8 +373,10 @@ def write_curve(path: Path, history: Sequence[Epoch]) -> None:
 
 def epoch_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
     """One epoch of a report under the names that it has in MLflow."""
-    plain = ("loss", "learning_rate")
-    return {n if n in plain else f"dev_{n}": float(value) for n, value in epoch.items() if n != "epoch"}
+    plain = ("loss", "learning_rate", "reward", "member")
+    return {
+        n if n in plain else f"dev_{n}": float(value) for n, value in epoch.items() if n not in ("epoch", "objective")
+    }
 
 
 def _flat(prefix: str, section: Any) -> dict[str, Any]:
