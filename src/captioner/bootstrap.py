@@ -27,8 +27,8 @@ class App:
 
     @property
     def name(self) -> str:
-        """The experiment, the registered model and the endpoint of this profile."""
-        return f"captioner-{self.params.profile}"
+        """The experiment, the registered model and the endpoint of this dataset: profiles of one dataset compete."""
+        return f"captioner-{self.params.acquire.dataset}"
 
     def tracker(self) -> Tracker:
         from captioner.adapters.mlflow_tracking import MlflowTracker, tracking_uri

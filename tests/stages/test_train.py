@@ -16,6 +16,7 @@ from captioner.errors import BadData
 from captioner.paths import Paths
 from captioner.records import read_json, read_manifest, write_manifest
 from captioner.stages import train
+from captioner.stages.fitting import Epoch, out_of_patience
 from tests.fakes import FakeTracker
 from tests.local_aws import until
 from tests.tiny import decoder_params, train_params, write_data
@@ -139,13 +140,13 @@ def test_a_process_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_pa
 
 
 def test_it_stops_when_the_dev_score_no_longer_rises() -> None:
-    def epochs(*scores: float) -> list[train.Epoch]:
-        return [train.Epoch(i + 1, 1.0, 0.1, score, 0, 0, 5, 1) for i, score in enumerate(scores)]
+    def epochs(*scores: float) -> list[Epoch]:
+        return [Epoch(i + 1, 1.0, 0.1, score, 0, 0, 5, 1) for i, score in enumerate(scores)]
 
-    assert not train.out_of_patience(epochs(1, 2), "cider", 2)
-    assert not train.out_of_patience(epochs(1, 3, 2), "cider", 2)
-    assert train.out_of_patience(epochs(1, 3, 2, 3), "cider", 2)
-    assert not train.out_of_patience(epochs(1, 3, 2, 4), "cider", 2)
+    assert not out_of_patience(epochs(1, 2), "cider", 2)
+    assert not out_of_patience(epochs(1, 3, 2), "cider", 2)
+    assert out_of_patience(epochs(1, 3, 2, 3), "cider", 2)
+    assert not out_of_patience(epochs(1, 3, 2, 4), "cider", 2)
 
 
 def test_the_run_is_tracked_live(data: Paths) -> None:

@@ -19,7 +19,7 @@ from captioner.figures import write_figures
 from captioner.params import Params
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
-from captioner.stages.train import epoch_metrics
+from captioner.stages.fitting import epoch_metrics
 
 # The data that a model depends on: what it is called in MLflow → the DVC out, and what it was for.
 DATASETS = {
