@@ -16,6 +16,7 @@ import pytest
 from captioner.bootstrap import run_stage
 from captioner.paths import Paths
 from captioner.settings import VARIABLES, Settings
+from tests.learned import Learned, learn
 from tests.local_aws import local_aws as local_aws
 from tests.tiny import make_tiny_artifact
 from tests.tiny_shipped import make_evaluated
@@ -96,6 +97,12 @@ def shipped_project(tmp_path_factory: pytest.TempPathFactory, evaluated_project:
     shutil.copytree(evaluated_project, folder)
     run_stage("ship", "attention", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    """A model trained on the sample's scenes, exported and evaluated."""
+    return learn(tmp_path_factory.mktemp("learned"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from captioner.digests import pack_folder, sha256_file, sha256_text
-from captioner.evaluation import PROTOCOL, EvaluationSet
+from captioner.evaluation import PROTOCOL, EvaluationSet, fault_shares, gap, wordings
 from captioner.metrics import score
 from captioner.paths import Paths
 from captioner.records import (
@@ -93,6 +93,7 @@ def write_candidate(
         },
     )
     everything = [list(references(n)) for n in range(images)]
+    scores = score(captions, everything)
     write_json(
         paths.report("evaluate", name),
         {
@@ -102,9 +103,13 @@ def write_candidate(
             "test_set": EvaluationSet(records(images), (), (), (), 0).digest,
             "images": images,
             "without_references": 0,
-            "copied": 0.25,
             "protocol": PROTOCOL,
-            "scores": asdict(score(captions, everything)),
+            "scores": asdict(scores),
+            "copied": 0.25,
+            "dev": asdict(scores),
+            "gap": gap(scores, scores),
+            "wording": {who: asdict(one) for who, one in wordings(captions, everything)[0].items()},
+            "faults": {kind: asdict(one) for kind, one in fault_shares(captions, everything).items()},
             "slices": {kind: _slice(kind, captions) for kind in slices},
             "baseline": asdict(score(["a dog"] * images, everything)),
             "human": None,

@@ -104,6 +104,9 @@ class TrainParams(Section):
     objective: Literal["cross-entropy", "scst"] = Field(
         default="cross-entropy", description="scst: cross-entropy first, then the section scst"
     )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32", description="of matrix products in training; the rest, and all of decoding, is float32"
+    )
     epochs: int = Field(ge=1)
     images_per_batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from captioner.model.beam import beam_search
-from captioner.model.decoder import Dropout, Packing, build_decoder
+from captioner.model.decoder import Dropout, build_decoder
 from captioner.model.ensemble import Ensemble
+from captioner.model.recurrence import Packing
 from captioner.model.trained import read_trained, weights_of, write_trained
 from captioner.model.training import Trainer, epoch_batches
 from captioner.params import DecoderParams, TrainParams

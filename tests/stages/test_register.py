@@ -251,13 +251,19 @@ def test_the_training_run_is_found_by_its_weights_and_completed(
     assert trained.latest["test_cider"] > 50
     assert trained.latest["slice_cider/dog"] > 0
     assert 0 < trained.latest["baseline/cider"] < trained.latest["test_cider"]
+    assert trained.latest["artifact_on_dev/cider"] > 50
+    assert trained.latest["dev_gap/cider"] == 0
+    assert trained.latest["wording/copied"] == 0.25
+    assert trained.latest["wording_mean_words/captions"] > 5
+    assert trained.latest["faults_captions/wrong subject"] == 0
+    assert not [name for name in trained.latest if name.startswith("dev_") and not name.startswith("dev_gap/")]
     assert trained.kept_params["export"]["beam"] == 3
     assert "train" not in trained.kept_params  # the train stage logged them
     for file in ("evaluation/predictions.jsonl", "evaluation/gallery.html", "dvc.lock", "params.yaml"):
         assert file in trained.files
     assert trained.files["data_docs/index.html"] == b"docs"
     assert "plots/train-merge/epochs.csv" in trained.files
-    for figure in ("learning", "scores", "slices"):
+    for figure in ("learning", "scores", "slices", "faults"):
         assert trained.files[f"figures/{figure}.png"].startswith(b"\x89PNG")
 
 

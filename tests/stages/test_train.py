@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +18,10 @@ from captioner.records import read_json, read_manifest, write_manifest
 from captioner.stages import train
 from captioner.stages.fitting import Epoch, out_of_patience
 from tests.fakes import FakeTracker
+from tests.local_aws import until
 from tests.tiny import decoder_params, train_params, write_data
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -41,12 +48,14 @@ def test_it_learns_what_the_features_say(data: Paths) -> None:
     assert read_json(data.report("train", "attention"))["weights_digest"] == report.weights_digest
 
 
-def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(data: Paths) -> None:
-    run(data)
+@pytest.mark.parametrize("kind", ["merge", "attention"])
+def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(data: Paths, kind: str) -> None:
+    decoder = decoder_params(kind)
+    run(data, decoder=decoder)
     first = outs(data)
-    run(data)
+    run(data, decoder=decoder)
     assert outs(data) == first
-    run(data, seed=2)
+    run(data, decoder=decoder, seed=2)
     assert outs(data)["weights.npz"] != first["weights.npz"]
 
 
@@ -60,6 +69,7 @@ SCST = {"epochs": 3, "learning_rate": 0.005, "warmup_steps": 2, "samples": 4, "p
         ("attention", 1, 2, {"epochs": 4, "ema": 0.9}),
         ("attention", 1, 4, {"objective": "scst", "scst": SCST, "ema": 0.9}),
         ("attention", 2, 5, {"views": ("flip",)}),
+        ("attention", 1, 2, {"epochs": 4, "ema": 0.9, "precision": "mixed_float16"}),
     ],
 )
 def test_a_run_cut_short_ends_like_an_unbroken_one(
@@ -91,6 +101,42 @@ def test_a_run_cut_short_ends_like_an_unbroken_one(
     run(data, decoder=decoder, **changes)
     assert outs(data) == unbroken
     assert not list(data.checkpoints.rglob("*.npz")), "a finished run leaves no checkpoint"
+
+
+IN_A_PROCESS = """
+import sys
+from pathlib import Path
+from captioner.paths import Paths
+from captioner.stages import train
+from tests.tiny import decoder_params, train_params
+root = Path(sys.argv[1])
+params = train_params(epochs=int(sys.argv[2]), patience=int(sys.argv[2]))
+train.run(params, decoder_params(), Paths(root, root / ".captioner"), "attention", train.NoTracker(), root)
+"""
+
+
+def start(root: Path, epochs: int, hash_seed: str) -> subprocess.Popen[bytes]:
+    """A training in a process of its own, over `root`'s tiny data."""
+    environ = {**os.environ, "PYTHONHASHSEED": hash_seed, "CAPTIONER_PROGRESS": "none"}
+    return subprocess.Popen([sys.executable, "-c", IN_A_PROCESS, str(root), str(epochs)], cwd=ROOT, env=environ)
+
+
+def test_a_process_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """kill -9 in the middle of an epoch, and another process, with another hash seed, that ends what it began."""
+    epochs, folders = 40, {name: Paths(tmp_path / name, tmp_path / name / ".captioner") for name in ("whole", "cut")}
+    for paths in folders.values():
+        write_data(paths)
+    assert start(folders["whole"].root, epochs, "1").wait(240) == 0
+
+    cut = folders["cut"]
+    first = start(cut.root, epochs, "2")
+    until(lambda: first.poll() is not None or list(cut.checkpoints.rglob("checkpoint.npz")), "a checkpoint", 240)
+    first.kill()
+    assert first.wait(60) == -signal.SIGKILL
+    assert not cut.trained("attention").exists()
+    assert start(cut.root, epochs, "3").wait(240) == 0
+    assert outs(cut) == outs(folders["whole"])
+    assert read_json(cut.report("train", "attention"))["epochs"][-1]["epoch"] == epochs
 
 
 def test_it_stops_when_the_dev_score_no_longer_rises() -> None:

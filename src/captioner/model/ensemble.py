@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from captioner.model.decoder import Context, Decoder, State, build_decoder
+from captioner.model.decoder import Context, Decoder, build_decoder
+from captioner.model.recurrence import State
 from captioner.params import DecoderParams
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner.model.decoder import Attention, Context, State
+from captioner.model.decoder import Attention, Context
 from captioner.model.ensemble import Ensemble, Network
+from captioner.model.recurrence import State
 from captioner.text import START
 
 

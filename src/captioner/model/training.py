@@ -14,7 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.model.beam import beam_search
-from captioner.model.decoder import Decoder, Dropout, Packing
+from captioner.model.decoder import Decoder, Dropout
+from captioner.model.precision import optimizer_for
+from captioner.model.recurrence import Packing
 from captioner.params import TrainParams
 from captioner.text import PAD, Vocabulary
 
@@ -73,7 +75,8 @@ class Trainer:
     def _compile(self, rate: keras.optimizers.schedules.LearningRateSchedule) -> None:
         weights = self.decoder.trainable_variables
         self.rate = rate
-        self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=self.params.clip_norm)
+        adam = keras.optimizers.Adam(rate, global_clipnorm=self.params.clip_norm)
+        self.optimizer = optimizer_for(self.params.precision, adam)
         self.optimizer.build(weights)
         self.average = [tf.Variable(w.value, trainable=False) for w in weights] if self.params.ema else []
         self._step = tf.function(self._train, reduce_retracing=True)
@@ -114,14 +117,15 @@ class Trainer:
         drop = Dropout(self.dropout, self.params.seed, step)
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self.decoder.product.in_format(self.params.precision):
             context = self.decoder.image(tf.cast(grid, tf.float32), drop)
             hidden = self.decoder.hidden(context, inputs, packing, drop)
             each = self._loss(self.decoder.softmax(hidden), packing.pick(targets))
             row = packing.flat // tf.shape(targets)[2]
             loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
+            scaled = self.optimizer.scale_loss(loss)
         weights = self.decoder.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in weights])
+        gradients = tape.gradient(scaled, [v.value for v in weights])
         self.optimizer.apply(gradients, weights)
         if self.average:
             # The average trusts early weights less: without this it would remember the random start for long.

@@ -119,17 +119,22 @@ def _rebuild(tracker: Tracker, candidate: Candidate) -> Run:
 
 
 def _beside_scores(candidate: Candidate) -> dict[str, float]:
-    """Slices, baseline and a person's scores, and the artifact's size: metrics that runs can be compared by.
+    """What stands beside the scores in the report, and the artifact's size: metrics that runs can be compared by.
 
     MLflow draws what has the same folder side by side, so the slices are sorted by score and not by slice.
     """
     found = {"artifact_bytes": float(candidate.artifact.stat().st_size)}
-    for group in ("baseline", "human"):
+    for name in ("copied", "length_distance"):
+        if name in candidate.evaluate:
+            found[f"wording/{name}"] = float(candidate.evaluate[name])
+    # "dev_cider" is what training says of its own, greedy captions: this one is of the artifact.
+    for group, called in (("baseline", "baseline"), ("human", "human"), ("dev", "artifact_on_dev"), ("gap", "dev_gap")):
         for name, value in (candidate.evaluate.get(group) or {}).items():
-            found[f"{group}/{name}"] = float(value)
-    for slice_name, scores in (candidate.evaluate.get("slices") or {}).items():
-        for name, value in scores.items():
-            found[f"slice_{name}/{_metric_name(slice_name)}"] = float(value)
+            found[f"{called}/{name}"] = float(value)
+    for group, called in (("slices", "slice"), ("wording", "wording"), ("faults", "faults")):
+        for row, values in (candidate.evaluate.get(group) or {}).items():
+            for name, value in values.items():
+                found[f"{called}_{name}/{_metric_name(row)}"] = float(value)
     return found
 
 
