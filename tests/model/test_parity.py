@@ -73,10 +73,12 @@ def shapes() -> dict[str, Shape]:
             )
             found.setdefault(repr(shape), ([], shape))[0].append(f"{profile}-{candidate}")
     every = {"+".join(names): shape for names, shape in found.values()}
-    # Networks that decide together are one artifact too, whether or not a profile has them at the moment.
-    first = next(shape for shape in every.values() if shape.decoder.kind == "attention")
-    together = first.decoder.model_copy(update={"units": 64, "embedding": 32, "members": 2})
-    return {**every, "two-members": replace(first, decoder=together)}
+    if all(shape.decoder.members == 1 for shape in every.values()):
+        # Networks that decide together are one artifact too, whether or not a profile has them at the moment.
+        first = next(shape for shape in every.values() if shape.decoder.kind == "attention")
+        together = first.decoder.model_copy(update={"units": 64, "embedding": 32, "members": 2})
+        every["two-members"] = replace(first, decoder=together)
+    return every
 
 
 SHAPES = shapes()
