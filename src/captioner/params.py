@@ -97,6 +97,7 @@ class ScstParams(Section):
     warmup_steps: int = Field(ge=0)
     samples: int = Field(ge=2, description="captions drawn for each image and step")
     patience: int = Field(ge=1, description="epochs without a better dev score")
+    brevity: bool = Field(default=True, description="short captions are worth less, by BLEU's brevity penalty")
 
 
 class TrainParams(Section):

@@ -57,8 +57,10 @@ def sample(
 class CiderReward:
     """What captions of training images are worth: CIDEr against each image's own captions, the end token included."""
 
-    def __init__(self, captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary) -> None:
-        """`captions`: of each training image, tokenised."""
+    def __init__(self, captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary, brevity: bool) -> None:
+        """`captions`: of each training image, tokenised. With `brevity`, a caption shorter than people's mean is worth
+        less by BLEU's brevity penalty, exp(1 - mean / length): CIDEr alone makes captions short."""
+        self._lengths = np.array([np.mean([len(c) for c in of_image]) for of_image in captions]) if brevity else None
         end = SPECIAL[END]
         self._words = vocabulary.words
         self._scorer = CiderScorer.of_counted([[count([*c, end]) for c in of_image] for of_image in captions])
@@ -67,7 +69,11 @@ class CiderReward:
         """`ids` [B, N, T] as `sample` gives them, of `images` [B] → CIDEr/100, float32 [B, N]."""
         b, n, _ = ids.shape
         said = [[self._words[i] for i in row if i not in (PAD, START)] for row in ids.reshape(b * n, -1)]
-        scores = self._scorer.of(said, [int(image) for image in np.repeat(images, n)])
+        places = np.repeat(images, n)
+        scores = self._scorer.of(said, [int(image) for image in places])
+        if self._lengths is not None:
+            words = np.array([max(len(one) - (one[-1:] == [SPECIAL[END]]), 1) for one in said])
+            scores = scores * np.exp(np.minimum(0.0, 1.0 - self._lengths[places] / words))
         return (scores / 100.0).astype(np.float32).reshape(b, n)
 
 
