@@ -173,6 +173,9 @@ class RegisterParams(Section):
     min_slice: int = Field(ge=1, description="smaller slices are shown and not judged")
     min_distinct: Share = Field(description="share of distinct captions below which the model has collapsed")
     min_score: float = Field(default=0.0, ge=0, description="a first champion's floor")
+    first_champion: Literal["shipped"] | None = Field(
+        default=None, description="shipped: while there is no champion, the model in models/shipped is registered first"
+    )
 
 
 class DeployParams(Section):

@@ -66,6 +66,11 @@ class Paths:
         """evaluate@C: ``predictions.jsonl``, saved before anything is scored, and the gallery page."""
         return self.root / "models" / "candidates" / candidate / "evaluated"
 
+    @property
+    def shipped(self) -> Path:
+        """The model that comes with the code, in git: ``card.json``, ``decoder.json``, ``weights.npz`` and others."""
+        return self.root / "models" / "shipped"
+
     def report(self, stage: str, candidate: str | None = None) -> Path:
         """A stage's report, a small JSON file that is a DVC metric: ``reports/STAGE[-CANDIDATE].json``."""
         return self.root / "reports" / (f"{stage}-{candidate}.json" if candidate else f"{stage}.json")
@@ -91,6 +96,11 @@ class Paths:
     def unpacked(self) -> Path:
         """Artifacts unpacked for loading, one folder per digest."""
         return self.home / "artifacts"
+
+    @property
+    def rebuilt(self) -> Path:
+        """The shipped model's artifact, rebuilt on this machine, one folder for what it was rebuilt from."""
+        return self.home / "shipped"
 
     @property
     def mlflow(self) -> Path:

@@ -27,10 +27,10 @@ from captioner.emulator.children import free_port
 from captioner.golden import golden_images
 from captioner.images import normalise
 from captioner.model.captioner import Captioner, unpack
-from captioner.model.decoder import Packing
 from captioner.model.encoder import load_encoder
 from captioner.model.ensemble import build_network
 from captioner.model.preprocess import decode_and_resize
+from captioner.model.recurrence import Packing
 from captioner.model.trained import read_trained, write_trained
 from captioner.params import DecoderParams, ExportParams, load_params
 from captioner.paths import Paths

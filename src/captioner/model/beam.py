@@ -13,8 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner.model.decoder import Context, State
+from captioner.model.decoder import Context
 from captioner.model.ensemble import Network
+from captioner.model.recurrence import State
 from captioner.text import END, PAD, START, UNKNOWN
 
 NEVER = -1e9

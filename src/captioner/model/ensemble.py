@@ -6,11 +6,12 @@ member is trained alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from captioner.model.decoder import Context, Decoder, State, build_decoder
+from captioner.model.decoder import Context, Decoder, build_decoder
+from captioner.model.recurrence import State
 from captioner.params import DecoderParams
 
 
@@ -38,15 +39,20 @@ class Ensemble:
 
     def step(self, context: Context, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """One decoding step: log probabilities [B, N, V] and the new state, for `tokens` [B, N]."""
-        sizes = [member.state_size for member in self.members]
-        parts = zip(tf.split(state[0], sizes, axis=-1), tf.split(state[1], sizes, axis=-1), strict=True)
         votes, states = [], []
-        for number, (member, part) in enumerate(zip(self.members, parts, strict=True)):
-            logits, after = member.step(self._own(context, number), tokens, part)
+        for member, own, part in self.parts(context, state):
+            logits, after = member.step(own, tokens, part)
             votes.append(tf.nn.log_softmax(logits))
             states.append(after)
         together = tf.reduce_logsumexp(tf.stack(votes), axis=0) - tf.math.log(float(len(votes)))
         return together, (tf.concat([h for h, _ in states], axis=-1), tf.concat([c for _, c in states], axis=-1))
+
+    def parts(self, context: Context, state: State) -> Iterator[tuple[Decoder, Context, State]]:
+        """Each member with its own part of the context and of the state."""
+        sizes = [member.state_size for member in self.members]
+        states = zip(tf.split(state[0], sizes, axis=-1), tf.split(state[1], sizes, axis=-1), strict=True)
+        for number, (member, part) in enumerate(zip(self.members, states, strict=True)):
+            yield member, self._own(context, number), part
 
     def _own(self, context: Context, number: int) -> Context:
         prefix = f"{number}/"
