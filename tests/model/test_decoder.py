@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from captioner.model.beam import beam_search
-from captioner.model.decoder import Dropout, build_decoder
+from captioner.model.decoder import build_decoder
+from captioner.model.dropout import Dropout
 from captioner.model.ensemble import Ensemble
 from captioner.model.recurrence import Packing
 from captioner.model.trained import read_trained, weights_of, write_trained

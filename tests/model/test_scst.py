@@ -99,6 +99,6 @@ def test_it_raises_the_reward(decoder, grid: np.ndarray) -> None:
     first = Trainer(decoder, train_params(learning_rate=0.02, epochs=20), 0.0, 1)
     for step in range(20):
         first.update(grid, batch, step)
-    trainer = SelfCritical(decoder, params, 0.0, 1, CiderReward(CAPTIONS, VOCABULARY))
+    trainer = SelfCritical(decoder, params, 1, CiderReward(CAPTIONS, VOCABULARY))
     rewards = [trainer.update(grid, batch, step)[2] for step in range(60)]
     assert np.mean(rewards[-10:]) > 1.3 * np.mean(rewards[:10])

@@ -22,35 +22,12 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from captioner.model.dropout import DropoutLike, no_dropout
 from captioner.model.precision import Dense, Product
 from captioner.model.recurrence import Packing, Recurrence, State
 from captioner.params import DecoderParams
 
 Context = dict[str, tf.Tensor]
-
-
-class Dropout:
-    """Dropout masks that depend on a seed and a step alone, so that a resumed run draws what an unbroken one would."""
-
-    def __init__(self, rate: float, seed: int, step: tf.Tensor) -> None:
-        self.rate, self.seed, self.step, self.calls = rate, seed, step, 0
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        self.calls += 1
-        if self.rate == 0:
-            return x
-        seed = tf.stack([tf.constant(self.seed * 1000 + self.calls, tf.int32), tf.cast(self.step, tf.int32)])
-        keep = 1.0 - self.rate
-        mask = tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < keep, x.dtype)
-        return x * mask / keep
-
-
-def no_dropout(x: tf.Tensor) -> tf.Tensor:
-    """What stands for dropout wherever the network is used rather than trained."""
-    return x
-
-
-DropoutLike = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Look(Protocol):
@@ -63,7 +40,8 @@ class Decoder(keras.Model):
     """What the two networks share: embedding, recurrence and softmax."""
 
     def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
-        super().__init__(name=params.kind)
+        # Members of an ensemble lie in one SavedModel, which tells its variables apart by their names.
+        super().__init__(name=params.kind if params.members == 1 else f"{params.kind}_{seed}")
         self.params, self.vocabulary, self.channels, self.seed = params, vocabulary, channels, seed
         self.product = Product()
         glorot = [keras.initializers.GlorotUniform(seed=seed * 100 + i) for i in range(12)]

@@ -71,12 +71,12 @@ class SelfCritical(Trainer):
 
     objective = "scst"
 
-    def __init__(
-        self, decoder: Decoder, params: TrainParams, dropout: float, steps_per_epoch: int, reward: CiderReward
-    ) -> None:
+    def __init__(self, decoder: Decoder, params: TrainParams, steps_per_epoch: int, reward: CiderReward) -> None:
         assert params.scst is not None, "params.py sees to it"
         self.scst: ScstParams = params.scst
-        self.decoder, self.dropout, self.reward = decoder, dropout, reward
+        # Without dropout, whatever cross-entropy had: it would rate the samples by another network than the one that
+        # drew them, and what that network finds unlikely is pushed down without end (docs/LOG.md).
+        self.decoder, self.dropout, self.reward = decoder, 0.0, reward
         # Smoothing would pull every caption, the bad ones too, towards the uniform distribution.
         self.params = params.model_copy(update={"label_smoothing": 0.0})
         self.epochs, self.patience = self.scst.epochs, self.scst.patience

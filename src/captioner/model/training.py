@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.model.beam import beam_search
-from captioner.model.decoder import Decoder, Dropout
+from captioner.model.decoder import Decoder
+from captioner.model.dropout import Dropout
 from captioner.model.precision import optimizer_for
 from captioner.model.recurrence import Packing
 from captioner.params import TrainParams

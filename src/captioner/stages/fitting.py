@@ -120,7 +120,7 @@ def train_member(
     for phase in phases:
         if phase == "scst":
             reward = CiderReward(given.data.captions, given.vocabulary)
-            trainer: Trainer = SelfCritical(decoder, params, given.decoder.dropout, given.steps, reward)
+            trainer: Trainer = SelfCritical(decoder, params, given.steps, reward)
         else:
             trainer = Trainer(decoder, params, given.decoder.dropout, given.steps)
         checkpoint = Checkpoint(given.checkpoints / f"{member}-{phase}", trainer)
