@@ -204,6 +204,7 @@ def test_the_default_is_the_champion_of_a_real_dataset(
     shutil.copy(project / "profiles" / f"{profile}.yaml", project / "params.yaml")
     app = open_app(project)
     assert default_model(app) == "shipped"  # nothing there yet
+    assert not app.paths.mlflow.exists()  # and asking has made nothing
     shutil.copytree(small_store, app.paths.mlflow)
     if champion:
         registry, run = app.registry(), app.tracker().start("train", {})

@@ -294,6 +294,7 @@ def test_the_shipped_model_is_whole_and_its_page_is_its_cards() -> None:
     if not folder.is_dir():
         pytest.skip("no models/shipped in this checkout")
     shipped = read_shipped(folder)
-    assert (folder / PAGE).read_text(encoding="utf-8") == render(shipped.card)
+    written = (folder / PAGE).read_text(encoding="utf-8")
+    assert written == render(shipped.card), f"modelcard.py has changed: write render(card) to {PAGE} again"
     assert shipped.card["git"]["dirty"] is False
     assert shipped.card["dataset"]["name"] != "sample"

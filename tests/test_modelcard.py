@@ -34,23 +34,29 @@ def test_figures_are_the_cards(card: dict[str, Any]) -> None:
     page = render(card)
     assert "CIDEr 61.3" in page
     assert "| CIDEr | 61.26 |" in page
+    assert "\n## What is wrong with its captions\n" in page
     assert "| man | 43.2% | 12.3% |" in page
     assert "Of 321 images whose references agree on female, it says female of 50.0%, male of 25.0%" in page
 
 
 def test_what_is_not_known_is_left_out_or_said(card: dict[str, Any]) -> None:
-    card["metrics"]["dev"] = None
+    card["metrics"]["dev_greedy"] = card["reports"]["evaluate"]["dev"] = None
+    card["reports"]["evaluate"]["faults"] = {}
     card["encoder"]["package"] = None
     card["git"] = {"sha": "", "dirty": False}
     card["people"]["gender"]["male"]["images"] = 0
     page = render(card)
-    assert "On dev" not in page
+    assert "dev, greedy" not in page
+    assert "on dev |" not in page
+    assert "wrong with its captions" not in page
     assert "as keras.applications downloads them" in page
     assert "no commit that is known" in page
     assert "agree on male" not in page
 
 
 def test_of_several_networks_it_is_said_which_one_dev_is_of(card: dict[str, Any]) -> None:
+    assert "greedy" not in render(card)  # the artifact's own scores on dev are there
+    card["reports"]["evaluate"]["dev"] = None
     assert "as training saw it at the best epoch (2)" in render(card)
     card["seeds"]["members"] = [1, 2, 3]
     page = render(card)

@@ -59,6 +59,14 @@ def test_another_model_is_not_taken_for_this_one(own: Paths) -> None:
     assert Captioner.card_of(second)["beam"] == 2
 
 
+def test_the_model_in_git_still_says_what_it_said(root: Path, tmp_path: Path) -> None:
+    """Whatever has changed in the code since: a photo gets the caption that the evaluated artifact gave."""
+    if not (root / "models" / "shipped").is_dir():
+        pytest.skip("no models/shipped in this checkout")
+    shipped = read_shipped(root / "models" / "shipped")
+    assert repeats(Captioner.load(rebuild(shipped, Paths(root, tmp_path), threads=1)), shipped.card["golden"])
+
+
 def test_without_one_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         BadData, match=r"no shipped model in .*: restore it \(git checkout -- models/shipped\), or train"

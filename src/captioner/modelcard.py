@@ -59,6 +59,7 @@ def render(card: Card) -> str:
         "## Slices",
         "Each slice is a part of the test split, by what is known of it without any model.",
         _slice_table(report),
+        *_faults(report),
         "## How it speaks of people",
         _people(card),
         "## Limits",
@@ -81,7 +82,10 @@ def _network(card: Card) -> str:
 
 def _score_table(card: Card) -> str:
     report = card["reports"]["evaluate"]
-    columns = {"this model": report["scores"], "nearest neighbour": report["baseline"]}
+    columns = {"this model": report["scores"]}
+    if report.get("dev"):
+        columns["on dev"] = report["dev"]
+    columns["nearest neighbour"] = report["baseline"]
     if report.get("human"):
         columns["a person (leave one out)"] = report["human"]
     rows = [
@@ -90,8 +94,8 @@ def _score_table(card: Card) -> str:
         if any(key in one for one in columns.values())
     ]
     table = _table([f"{report['split']}, {report['images']:,} images", *columns], rows)
-    dev = card["metrics"].get("dev")
-    if not dev:
+    dev = card["metrics"].get("dev_greedy")
+    if not dev or report.get("dev"):
         return table
     known = ", ".join(f"{text} {_figure(dev[key])}" for key, text in SCORES.items() if key in dev)
     who = "its best member" if "members" in card["seeds"] else "it"
@@ -104,6 +108,21 @@ def _slice_table(report: Mapping[str, Any]) -> str:
         for name, one in report["slices"].items()
     ]
     return _table(["slice", "images", "CIDEr", "BLEU-4"], rows)
+
+
+def _faults(report: Mapping[str, Any]) -> list[str]:
+    """A section on what the fault rules found; none where the report has none."""
+    faults = report.get("faults")
+    if not faults:
+        return []
+    rows = [[name, _percent(one["captions"]), _percent(one["people"])] for name, one in faults.items()]
+    return [
+        "## What is wrong with its captions",
+        "The share of captions that a rule finds fault with, beside the share of people's own captions, held against "
+        "the others of their image. The rules know some words and see no picture: they find less than a reader would, "
+        "and are sometimes wrong.",
+        _table(["fault", "this model", "people"], rows),
+    ]
 
 
 def _people(card: Card) -> str:

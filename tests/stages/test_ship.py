@@ -19,7 +19,7 @@ from captioner.params import load_params
 from captioner.paths import Paths
 from captioner.records import Caption, Prediction, read_json, read_predictions, write_json, write_predictions
 from captioner.shipped import FILES, MAX_BYTES, read_shipped
-from captioner.stages.ship import best_epoch, seeds_of
+from captioner.stages.ship import best_epoch, seeds_of, without_references
 from tests.tiny_shipped import change_params
 
 Change = Callable[[Path], None]
@@ -62,7 +62,8 @@ def test_the_card_says_where_the_model_comes_from(shipped_project: Path) -> None
     assert card["export"] == {"beam": 3, "length_power": 0.7, "top": 3}
     assert card["seeds"] == {"train.seed": 1, "evaluate.seed": 0}
     assert card["metrics"]["test"] == card["reports"]["evaluate"]["scores"]
-    assert card["metrics"]["dev"]["epoch"] == 2
+    assert card["metrics"]["dev"] == card["reports"]["evaluate"]["dev"]
+    assert card["metrics"]["dev_greedy"]["epoch"] == 2
     assert card["params"]["decoders"]["attention"]["units"] == 12
     assert "register" not in card["params"]
     assert card["commands"][-2:] == [".venv/bin/dvc repro evaluate@attention", ".venv/bin/captioner ship attention"]
@@ -104,6 +105,12 @@ def test_the_commit_and_dvcs_hashes_are_on_the_card(evaluated: Paths) -> None:
     assert card["commands"][0] == f"git checkout {card['git']['sha']}"
     # Of features, dvc.lock has another run than the one that lies here.
     assert card["dataset"]["dvc"] == {"raw": "unknown", "validated": "f00.dir", "features": "unknown"}
+
+
+def test_sentences_of_the_dataset_are_not_shipped() -> None:
+    quoted = [{"id": "1.png", "caption": "a dog", "references": ["a brown dog"]}]
+    kept = without_references({"images": 1, "shown": quoted, "worst": quoted})
+    assert kept == {"images": 1, "shown": [{"id": "1.png", "caption": "a dog"}], "worst": kept["shown"]}
 
 
 def test_the_best_epoch_is_that_of_the_best_member() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner.model.decoder import Attention, Context
+from captioner.model.decoder import Attention, Context, Decoder
 from captioner.model.ensemble import Ensemble, Network
 from captioner.model.recurrence import State
 from captioner.text import START
@@ -25,13 +25,17 @@ def can_explain(decoder: Network, cells: int) -> bool:
 def looks(decoder: Network, context: Context, tokens: tf.Tensor, state: State) -> tf.Tensor:
     """Where ``decoder.step``, given the same, looks: the weights of the cells, [B, N, C]; the rest is the sentinel's.
 
-    The network brings its queries to the cells, and then the weights that came of them: the last is what is asked for.
     Several networks look where they look on average.
     """
     if isinstance(decoder, Ensemble):
         each = [looks(member, own, tokens, part) for member, own, part in decoder.parts(context, state)]
         return tf.reduce_mean(tf.stack(each), axis=0)
-    brought: list[tf.Tensor] = []
+    return _last_brought(decoder, context, tokens, state)
+
+
+def _last_brought(decoder: Decoder, context: Context, tokens: tf.Tensor, state: State) -> tf.Tensor:
+    """The network brings its queries to the cells, and last the weights that came of them: what is asked for."""
+    brought = []
 
     def look(query: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         brought.append(query)

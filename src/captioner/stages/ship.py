@@ -81,14 +81,18 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
         "dataset": dataset_of(params, paths),
         "encoder": encoder_of(description["features"]),
         "export": params.export.model_dump(),
-        "metrics": {found.split: found.scores, "dev": best_epoch(found.train, params.train.monitor)},
+        "metrics": {
+            found.split: found.scores,
+            "dev": found.evaluate.get("dev"),
+            "dev_greedy": best_epoch(found.train, params.train.monitor),
+        },
         "people": asdict(mentions(captions, list(references.values()))),
         "seeds": seeds_of(params, candidate),
         "params": _sections(params),
         "commands": commands(params, paths, candidate, git),
         "git": asdict(git),
         "golden": golden,
-        "reports": {"train": found.train, "export": found.export, "evaluate": found.evaluate},
+        "reports": {"train": found.train, "export": found.export, "evaluate": without_references(found.evaluate)},
     }
     contents = {name: file.read_bytes() for name, file in files.items()}
     page, card_size = render(card), len(json.dumps(card, indent=2, ensure_ascii=False).encode())
@@ -189,6 +193,13 @@ def best_epoch(report: Mapping[str, Any], monitor: str) -> dict[str, Any] | None
     """What training measured on dev at its best epoch, of its best member; None where the report has no epochs."""
     best = [dict(epoch) for epoch in report.get("epochs") or () if epoch.get("epoch") == report.get("best_epoch")]
     return max(best, key=lambda epoch: float(epoch[monitor]), default=None)
+
+
+def without_references(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluation report without what people wrote of the images it quotes: those sentences are the dataset's."""
+    quoted = {name: report[name] for name in ("shown", "worst") if name in report}
+    kept = {name: [{k: v for k, v in one.items() if k != "references"} for one in q] for name, q in quoted.items()}
+    return {**report, **kept}
 
 
 def seeds_of(params: Params, candidate: str) -> dict[str, Any]:
