@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,11 @@ def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None
 
 
 def check_encoder(encoder: Any, features: FeaturesMeta) -> None:
-    """Raises BadData unless `encoder` is the one whose features the decoder was trained on."""
-    if encoder.meta != features:
+    """Raises BadData unless `encoder` is the one whose features the decoder was trained on.
+
+    Whichever engine ran it then: the artifact's is TensorFlow, and engines agree on features (docs/decisions/0031).
+    """
+    if encoder.meta != replace(features, engine=encoder.meta.engine):
         raise BadData(f"The encoder {features.encoder} is not the one that the decoder was trained on: train it again.")
 
 

@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class FeaturesReport:
     channels: int
     weights_digest: str
     preprocessing: str
+    engine: str
     mean: float
     deviation: float
 
@@ -55,6 +56,7 @@ def run(params: FeaturesParams, paths: Paths, settings: Settings) -> FeaturesRep
     """
     cache = paths.home / "encoders"
     meta = describe(params.encoder, params.layout, settings.weights, cache, settings.threads)
+    meta = replace(meta, engine=params.engine)
     manifest = read_manifest(paths.validated / "manifest.jsonl")
     if not manifest:
         raise BadData("data/validated/manifest.jsonl holds no image: run acquire and validate first.")
@@ -101,11 +103,11 @@ class _Stage:
         encoder = load_encoder(
             self.params.encoder, self.params.layout, self.settings.weights, self.paths.home / "encoders"
         )
-        if encoder.meta != self.store.meta:
+        if replace(encoder.meta, engine=self.params.engine) != self.store.meta:
             raise BadData(
                 f"The weights of {encoder.name} changed while they were in use: run captioner features again."
             )
-        extractor = Extractor(encoder, self.params.batch)
+        extractor = Extractor(encoder, self.params.batch, engine=self.params.engine)
         started = time.monotonic()
         with (
             PackReader(self.paths.raw) as packs,
@@ -114,7 +116,10 @@ class _Stage:
         ):
             progress.advance(0, note=f"{hits} in the store")
             in_shard = 0
-            for records, rows in extractor.extract(missing, lambda r: images.normalise(packs.read(r), r.id)):
+            # The digest says that these are the bytes that validate decoded.
+            for records, rows in extractor.extract(
+                missing, lambda r: images.normalise(packs.read(r), r.id, whole=True)
+            ):
                 shards.add([record.digest for record in records], rows)
                 progress.advance(len(records))
                 in_shard += len(records)
