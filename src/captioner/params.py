@@ -86,6 +86,9 @@ class FeaturesParams(Section):
     encoder: str
     layout: Literal["grid", "pooled"] = "grid"
     batch: int = Field(ge=1, le=512)
+    engine: Literal["tensorflow", "openvino"] = Field(
+        default="tensorflow", description="what runs the network; openvino needs the extra of that name"
+    )
     views: tuple[View, ...] = Field(default=(), description="views of the training images beside the plain one")
 
 
