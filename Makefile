@@ -10,7 +10,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help caption run down profile deploy test check format lock
+.PHONY: help caption run down profile deploy test check format lock bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,6 +38,11 @@ deploy: ## bring the endpoint in line with the registry; CAPTIONER_AWS=real mean
 test: ## set up, then all tests (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: ## set up, then the benchmarks (ARGS="extraction beam" runs some of them; docs/results.md)
+	@$(SETUP) bench
+	@$(BIN)/python -m benchmarks.torch_peer $(TORCH)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: ## format, lint, types, import order, and that docs and pipeline say what is so
 	@$(SETUP) dev

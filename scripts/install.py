@@ -54,7 +54,7 @@ SUPERSETS = {
     "pipeline": ("openvino", "local", "bench", "dev"),
     "openvino": ("bench", "dev"),
     "local": ("bench", "dev"),
-    "bench": (),
+    "bench": ("dev",),
     "web": (),
     "dev": (),
 }

@@ -58,18 +58,20 @@ def inspect(data: bytes, source: str = "image") -> ImageInfo:
             raise _unreadable(source, error) from None
 
 
-def normalise(data: bytes, source: str = "image") -> bytes:
+def normalise(data: bytes, source: str = "image", whole: bool = False) -> bytes:
     """JPEG or PNG bytes of the same picture that TensorFlow decodes right, as 8-bit RGB or grey, upright, one frame.
 
-    `source` names the picture in errors. Raises BadImage when it is empty, not a picture, cut short, damaged or over
-    the pixel limit. Damage inside a JPEG that every decoder conceals (wrong blocks, nothing missing) is not found.
+    `source` names the picture in errors. `whole`: these very bytes were found whole before, and are not decoded once more
+    to find out. Raises BadImage when it is empty, not a picture, cut short, damaged or over the pixel limit. Damage inside
+    a JPEG that every decoder conceals (wrong blocks, nothing missing) is not found.
     """
     with _open(data, source) as picture:
         try:
-            if picture.format == "PNG":
+            if picture.format == "PNG" and not whole:
                 _check_chunks(data)
             if _is_plain(picture, data):
-                _check_pixels(picture)
+                if not whole:
+                    _check_pixels(picture)
                 return data
             return _as_png(picture)
         except Exception as error:

@@ -86,6 +86,9 @@ class FeaturesParams(Section):
     encoder: str
     layout: Literal["grid", "pooled"] = "grid"
     batch: int = Field(ge=1, le=512)
+    engine: Literal["tensorflow", "openvino"] = Field(
+        default="tensorflow", description="what runs the network; openvino needs the extra of that name"
+    )
     views: tuple[View, ...] = Field(default=(), description="views of the training images beside the plain one")
 
 
@@ -97,6 +100,7 @@ class ScstParams(Section):
     warmup_steps: int = Field(ge=0)
     samples: int = Field(ge=2, description="captions drawn for each image and step")
     patience: int = Field(ge=1, description="epochs without a better dev score")
+    brevity: bool = Field(default=True, description="short captions are worth less, by BLEU's brevity penalty")
 
 
 class TrainParams(Section):

@@ -43,6 +43,7 @@ class FeaturesMeta:
     channels: int
     weights_digest: str  # SHA-256, hex
     preprocessing: str  # version of model/preprocess.py
+    engine: str = "tensorflow"  # what ran the network: tensorflow, openvino (docs/decisions/0031)
 
 
 @dataclass(frozen=True)

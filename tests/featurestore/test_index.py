@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import pytest
 from captioner.errors import BadData, BadEnvironment
 from captioner.featurestore.index import FeatureStore, folder_name
 from captioner.featurestore.shards import DamagedShard, Features
-from captioner.records import FeaturesMeta
+from captioner.records import FeaturesMeta, write_json
 
 META = FeaturesMeta("tiny", "grid", 8, 2, 3, "0" * 64, "test")
 
@@ -312,3 +315,16 @@ class TestDisk:
         store = FeatureStore(tmp_path, META)
         assert [digest(1) in store, len(store)] == [True, 1]
         assert list(store.folder.glob(".tmp-*")) == []
+
+
+def test_an_engine_has_a_folder_of_its_own_and_tensorflows_is_named_as_it_was_before_there_were_engines() -> None:
+    before = {name: value for name, value in asdict(META).items() if name != "engine"}
+    key = hashlib.blake2b(json.dumps(before, sort_keys=True).encode(), digest_size=6).hexdigest()
+    assert folder_name(META) == f"tiny-grid-{key}"
+    assert folder_name(replace(META, engine="openvino")).startswith("tiny-grid-openvino-")
+
+
+def test_a_store_from_before_there_were_engines_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / folder_name(META)
+    write_json(folder / "meta.json", {name: value for name, value in asdict(META).items() if name != "engine"})
+    assert len(FeatureStore(tmp_path, META)) == 0

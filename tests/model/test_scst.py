@@ -67,7 +67,7 @@ def test_words_are_drawn_as_often_as_the_network_says(decoder, grid: np.ndarray)
 
 
 def test_the_reward_is_cider_with_the_end_as_a_word() -> None:
-    reward = CiderReward(CAPTIONS, VOCABULARY)
+    reward = CiderReward(CAPTIONS, VOCABULARY, brevity=False)
     said = ["a man runs on grass", "a red ball in water", "the dog"]
     ids = np.full((3, 2, 8), PAD)
     for i, caption in enumerate(said):
@@ -79,13 +79,24 @@ def test_the_reward_is_cider_with_the_end_as_a_word() -> None:
 
 
 def test_breaking_off_is_worth_less_than_ending() -> None:
-    reward = CiderReward(CAPTIONS, VOCABULARY)
+    reward = CiderReward(CAPTIONS, VOCABULARY, brevity=False)
     whole = VOCABULARY.encode(["a", "man", "runs", "on", "grass"], 6)
     ids = np.full((1, 2, 8), PAD)
     ids[0, 0, : len(whole)] = whole
     ids[0, 1, : len(whole) - 1] = [*whole[:-2], END]
     scores = reward(ids, np.array([0]))
     assert scores[0, 0] > scores[0, 1]
+
+
+def test_with_brevity_a_short_caption_is_worth_less_and_a_long_one_as_much() -> None:
+    plain, punished = (CiderReward(CAPTIONS, VOCABULARY, brevity=brevity) for brevity in (False, True))
+    ids = np.full((1, 2, 8), PAD)
+    for i, caption in enumerate(("a man", "a man runs on the grass")):
+        encoded = VOCABULARY.encode(caption.split(), 6)
+        ids[0, i, : len(encoded)] = encoded
+    before, after = plain(ids, np.array([0]))[0], punished(ids, np.array([0]))[0]
+    assert after[0] == pytest.approx(before[0] * np.exp(1 - 4 / 2))  # people's captions have five and three words
+    assert after[1] == before[1]
 
 
 def test_it_raises_the_reward(decoder, grid: np.ndarray) -> None:
@@ -99,6 +110,6 @@ def test_it_raises_the_reward(decoder, grid: np.ndarray) -> None:
     first = Trainer(decoder, train_params(learning_rate=0.02, epochs=20), 0.0, 1)
     for step in range(20):
         first.update(grid, batch, step)
-    trainer = SelfCritical(decoder, params, 1, CiderReward(CAPTIONS, VOCABULARY))
+    trainer = SelfCritical(decoder, params, 1, CiderReward(CAPTIONS, VOCABULARY, brevity=False))
     rewards = [trainer.update(grid, batch, step)[2] for step in range(60)]
     assert np.mean(rewards[-10:]) > 1.3 * np.mean(rewards[:10])

@@ -1,5 +1,8 @@
 """Images in, features out: decoding in parallel with encoding, in batches of one fixed size.
 
+Each thread encodes a batch of its own. All threads on one batch wait for the slowest at every layer: that took 1.3 times as
+long on a quiet machine and twice as long on a busy one, for the same bits.
+
 Pure: the rows depend on the images and the encoder alone, not on the batch around them (short batches are padded), on
 the order or on what was encoded before. So any process, on any machine of one kind, may extract any part of a manifest.
 Knows nothing of stores or stages.
@@ -7,11 +10,13 @@ Knows nothing of stores or stages.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from captioner.errors import BadImage
 from captioner.featurestore.shards import Features
+from captioner.model import openvino
 from captioner.model.preprocess import PLAIN, decode_and_resize
 from captioner.records import ImageRecord
 
@@ -22,18 +27,15 @@ if TYPE_CHECKING:
 
 
 class Extractor:
-    """An encoder, compiled once for one batch size, and the view of the pictures that it sees."""
+    """An encoder, compiled once for one batch size, on TensorFlow or on another engine, and the view that it sees."""
 
-    def __init__(self, encoder: Encoder, batch: int, view: str = PLAIN) -> None:
+    def __init__(self, encoder: Encoder, batch: int, view: str = PLAIN, engine: str = "tensorflow") -> None:
+        """Raises BadEnvironment when the engine is not installed."""
         import tensorflow as tf
 
         self.encoder, self.batch, self.view = encoder, batch, view
-        size = encoder.image_size
-
-        def encode(images: tf.Tensor) -> tf.Tensor:
-            return tf.cast(encoder.encode(images), tf.float16)
-
-        self._encode = tf.function(encode, input_signature=[tf.TensorSpec([batch, size, size, 3], tf.float32)])
+        self._threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+        self._network = openvino.OpenVinoNetwork(encoder, self._threads) if engine == openvino.NAME else None
 
     def extract(
         self, records: Sequence[ImageRecord], read: Callable[[ImageRecord], bytes]
@@ -58,17 +60,35 @@ class Extractor:
 
         done = 0
         try:
-            for images in self._decoded(payloads):
-                count = int(images.shape[0])
-                padded = tf.pad(images, [[0, self.batch - count], [0, 0], [0, 0], [0, 0]])
-                yield records[done : done + count], self._encode(padded).numpy()[:count]
-                done += count
+            for rows in self._encoded(self._decoded(payloads)):
+                yield records[done : done + len(rows)], rows
+                done += len(rows)
         except tf.errors.InvalidArgumentError:
             self._name_the_culprit(records[done:], read)
             raise
         if failures:
             raise failures[0]
         assert done == len(records), f"{len(records)} images in, {done} out"
+
+    def _encoded(self, batches: tf.data.Dataset) -> Iterator[Features]:
+        import tensorflow as tf
+
+        if self._network is not None:
+            yield from (self._network.encode(images.numpy()) for images in batches.prefetch(2))
+            return
+
+        def encode(images: tf.Tensor) -> tf.Tensor:
+            count = tf.shape(images)[0]
+            padded = tf.pad(images, [[0, self.batch - count], [0, 0], [0, 0], [0, 0]])
+            size = self.encoder.image_size
+            return tf.cast(self.encoder.encode(tf.ensure_shape(padded, [self.batch, size, size, 3])), tf.float16)[
+                :count
+            ]
+
+        options = tf.data.Options()
+        options.threading.max_intra_op_parallelism = 1
+        encoded = batches.map(encode, num_parallel_calls=self._threads).prefetch(2)
+        yield from (rows.numpy() for rows in encoded.with_options(options))
 
     def _decoded(self, payloads: Callable[[], Iterator[bytes]]) -> tf.data.Dataset:
         import tensorflow as tf
@@ -78,7 +98,6 @@ class Extractor:
             tf.data.Dataset.from_generator(payloads, output_signature=tf.TensorSpec([], tf.string))
             .map(lambda data: decode_and_resize(data, size, view), num_parallel_calls=tf.data.AUTOTUNE)
             .batch(self.batch)
-            .prefetch(2)
         )
 
     def _name_the_culprit(self, records: Sequence[ImageRecord], read: Callable[[ImageRecord], bytes]) -> None:

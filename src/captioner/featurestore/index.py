@@ -121,7 +121,7 @@ class FeatureStore:
 
     def _check_meta(self) -> None:
         found = read_json(self.folder / "meta.json")
-        if found != asdict(self.meta):
+        if {"engine": "tensorflow", **found} != asdict(self.meta):  # stores were made before there were engines
             raise BadData(f"{self.folder} holds features of another kind ({found}): move it away.")
 
     def _sweep(self, handle: int) -> None:
@@ -173,8 +173,12 @@ class Appender:
 
 def folder_name(meta: FeaturesMeta) -> str:
     """Readable, and different for every kind: ``efficientnet-lite0-grid-1a2b3c4d5e6f``."""
-    key = hashlib.blake2b(json.dumps(asdict(meta), sort_keys=True).encode(), digest_size=6).hexdigest()
-    return f"{meta.encoder}-{meta.layout}-{key}"
+    kind, prefix = asdict(meta), f"{meta.encoder}-{meta.layout}"
+    if meta.engine == "tensorflow":
+        del kind["engine"]  # so that stores from before there were engines are found
+    else:
+        prefix += f"-{meta.engine}"
+    return f"{prefix}-{hashlib.blake2b(json.dumps(kind, sort_keys=True).encode(), digest_size=6).hexdigest()}"
 
 
 def _runs(places: Sequence[_Place]) -> Iterator[tuple[Shard, int, int]]:

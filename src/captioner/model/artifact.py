@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +58,11 @@ def build_artifact(
 
 
 def check_encoder(encoder: Encoder, features: FeaturesMeta) -> None:
-    """Raises BadData unless `encoder` is the one whose features the decoder was trained on."""
-    if encoder.meta != features:
+    """Raises BadData unless `encoder` is the one whose features the decoder was trained on.
+
+    Whichever engine ran it then: the artifact's is TensorFlow, and engines agree on features (docs/decisions/0031).
+    """
+    if encoder.meta != replace(features, engine=encoder.meta.engine):
         raise BadData(f"The encoder {features.encoder} is not the one that the decoder was trained on: train it again.")
 
 

@@ -22,6 +22,11 @@ from captioner.text import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 NEVER = -1e9
 
 
+def never_said(vocabulary: int) -> tf.Tensor:
+    """What is added to logits [V] so that no special token but the end is ever drawn."""
+    return tf.reduce_sum(tf.one_hot([PAD, START, UNKNOWN], vocabulary), axis=0) * NEVER
+
+
 def sample(
     decoder: Decoder, context: Context, rows: int, max_words: int, seed: tf.Tensor, temperature: float = 1.0
 ) -> tf.Tensor:
@@ -30,7 +35,7 @@ def sample(
     The same for the same `seed` [2] int32. Unknown words are never drawn, as in beam search.
     """
     batch = tf.shape(next(iter(context.values())))[0]
-    forbidden = tf.reduce_sum(tf.one_hot([PAD, START, UNKNOWN], decoder.vocabulary), axis=0) * NEVER
+    forbidden = never_said(decoder.vocabulary)
     only_end = (1.0 - tf.one_hot(END, decoder.vocabulary)) * NEVER
     length = max_words + 1
     out = tf.TensorArray(tf.int32, length, element_shape=[None, rows])
@@ -52,8 +57,10 @@ def sample(
 class CiderReward:
     """What captions of training images are worth: CIDEr against each image's own captions, the end token included."""
 
-    def __init__(self, captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary) -> None:
-        """`captions`: of each training image, tokenised."""
+    def __init__(self, captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary, brevity: bool) -> None:
+        """`captions`: of each training image, tokenised. With `brevity`, a caption shorter than people's mean is worth
+        less by BLEU's brevity penalty, exp(1 - mean / length): CIDEr alone makes captions short."""
+        self._lengths = np.array([np.mean([len(c) for c in of_image]) for of_image in captions]) if brevity else None
         end = SPECIAL[END]
         self._words = vocabulary.words
         self._scorer = CiderScorer.of_counted([[count([*c, end]) for c in of_image] for of_image in captions])
@@ -62,7 +69,11 @@ class CiderReward:
         """`ids` [B, N, T] as `sample` gives them, of `images` [B] → CIDEr/100, float32 [B, N]."""
         b, n, _ = ids.shape
         said = [[self._words[i] for i in row if i not in (PAD, START)] for row in ids.reshape(b * n, -1)]
-        scores = self._scorer.of(said, [int(image) for image in np.repeat(images, n)])
+        places = np.repeat(images, n)
+        scores = self._scorer.of(said, [int(image) for image in places])
+        if self._lengths is not None:
+            words = np.array([max(len(one) - (one[-1:] == [SPECIAL[END]]), 1) for one in said])
+            scores = scores * np.exp(np.minimum(0.0, 1.0 - self._lengths[places] / words))
         return (scores / 100.0).astype(np.float32).reshape(b, n)
 
 
@@ -92,6 +103,13 @@ class SelfCritical(Trainer):
         others = (rewards.sum(axis=1, keepdims=True) - rewards) / (n - 1)
         loss, tokens = self._step(features, ids, tf.constant(rewards - others), tf.constant(step))
         return float(loss), int(tokens), float(rewards.mean()) * 100.0
+
+    def _loss(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """-log p of each token in the distribution that it was drawn from.
+
+        Over all tokens, what is never drawn would never be blamed, and would take the probability of what is.
+        """
+        return super()._loss(logits + never_said(self.decoder.vocabulary), targets)
 
     def _sample(self, grid: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         seed = tf.stack([tf.constant(self.params.seed, tf.int32), tf.cast(step, tf.int32) * 1000])

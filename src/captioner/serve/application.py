@@ -10,30 +10,22 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from captioner import images
 from captioner.errors import CaptionerError
 from captioner.model.captioner import describe
-from captioner.records import Caption
+from captioner.serve.batching import LARGEST, Batcher, Model
 from captioner.serve.requests import IMAGE_TYPES, JSON_TYPE, CaptionRequest, parse
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 MAX_BODY = 6_291_456  # SageMaker's own limit
-QUEUE = 12  # requests that may wait; fewer than the server has threads, so that /ping always finds one
-
-
-class Model(Protocol):
-    """What is served: `captioner.model.captioner.Captioner`, or the fake of the tests."""
-
-    def caption(
-        self, images: Sequence[bytes], beam: int | None = None, top: int | None = None
-    ) -> list[tuple[Caption, ...]]: ...
+QUEUE = 32  # requests that may wait; fewer than the server has threads, so that /ping always finds one
 
 
 class HttpError(Exception):
@@ -45,12 +37,11 @@ class HttpError(Exception):
 
 
 class Application:
-    """Answers for one model: `workers` requests at once, QUEUE more wait, the others are told to come back."""
+    """Answers for one model: `workers` batches at once, QUEUE requests more wait, the others are told to come back."""
 
-    def __init__(self, model: Model, version: str, digest: str, workers: int = 1) -> None:
-        self._model = model
+    def __init__(self, model: Model, version: str, digest: str, workers: int = 1, largest: int = LARGEST) -> None:
+        self._model = Batcher(model, workers, largest)
         self._identity = {"version": version, "digest": digest}
-        self._slots = threading.Semaphore(workers)
         self._admitted = threading.Semaphore(workers + QUEUE)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -92,8 +83,7 @@ class Application:
         """The answers to one request's images. Raises BadImage and BadInput."""
         names = [f"image {number}" for number in range(1, len(request.images) + 1)] if request.batch else ["image"]
         ready = [images.normalise(data, name) for data, name in zip(request.images, names, strict=True)]
-        with self._slots:
-            found = self._model.caption(ready, beam=request.beam, top=request.top)
+        found = self._model.caption(ready, beam=request.beam, top=request.top)
         return [{**describe(captions), "model": self._identity} for captions in found]
 
     @contextmanager

@@ -1,7 +1,8 @@
 """Loads the model once, warms it, listens, and on SIGTERM answers what it has begun before it ends.
 
-Reads four variables of the container's environment: CAPTIONER_MODEL_VERSION and CAPTIONER_MODEL_DIGEST (who this model
-is), CAPTIONER_THREADS (for TensorFlow) and CAPTIONER_WORKERS (requests captioned at once).
+Reads five variables of the container: CAPTIONER_MODEL_VERSION and CAPTIONER_MODEL_DIGEST (who this model is),
+CAPTIONER_THREADS (for TensorFlow), CAPTIONER_WORKERS (batches captioned at once) and CAPTIONER_BATCH (images in a batch at
+most; 1: every request by itself).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 
 from captioner.errors import BadData, BadEnvironment, BadParams
 from captioner.model.runtime import start_tensorflow
-from captioner.serve.application import QUEUE, Application, Model
+from captioner.serve.application import QUEUE, Application
+from captioner.serve.batching import LARGEST, Model
 
 DRAIN_S = 25.0  # SageMaker kills 30 s after SIGTERM
 
@@ -27,11 +29,11 @@ DRAIN_S = 25.0  # SageMaker kills 30 s after SIGTERM
 def serve(model_dir: Path, host: str, port: int) -> int:
     """Serve until SIGTERM or SIGINT, then end the process. Raises BadData, BadParams, BadEnvironment before that."""
     started = time.monotonic()
-    workers = number(os.environ, "CAPTIONER_WORKERS", 1)
+    workers, largest = number(os.environ, "CAPTIONER_WORKERS", 1), number(os.environ, "CAPTIONER_BATCH", LARGEST)
     start_tensorflow(number(os.environ, "CAPTIONER_THREADS", os.cpu_count() or 1))
     model = load(model_dir)
     version, digest = os.environ.get("CAPTIONER_MODEL_VERSION", ""), os.environ.get("CAPTIONER_MODEL_DIGEST", "")
-    application = Application(model, version, digest, workers)
+    application = Application(model, version, digest, workers, largest)
     took = time.monotonic() - started
     print(f"model {version or '?'} ({digest[:12] or 'no digest'}) ready in {took:.1f} s", flush=True)
     code = listen(application, host, port, threads=workers + QUEUE + 2)

@@ -50,6 +50,7 @@ class FeaturesReport:
     channels: int
     weights_digest: str
     preprocessing: str
+    engine: str
     mean: float
     deviation: float
     views: list[str] = field(default_factory=list)  # of the training images, beside the plain one
@@ -61,6 +62,7 @@ def run(params: FeaturesParams, paths: Paths, settings: Settings) -> FeaturesRep
     """
     cache = paths.home / "encoders"
     meta = describe(params.encoder, params.layout, settings.weights, cache, settings.threads)
+    meta = replace(meta, engine=params.engine)
     manifest = read_manifest(paths.validated / "manifest.jsonl")
     if not manifest:
         raise BadData("data/validated/manifest.jsonl holds no image: run acquire and validate first.")
@@ -130,11 +132,11 @@ class _Stage:
         encoder = load_encoder(
             self.params.encoder, self.params.layout, self.settings.weights, self.paths.home / "encoders"
         )
-        if view_of(encoder.meta, self.view) != self.store.meta:
+        if view_of(replace(encoder.meta, engine=self.params.engine), self.view) != self.store.meta:
             raise BadData(
                 f"The weights of {encoder.name} changed while they were in use: run captioner features again."
             )
-        extractor = Extractor(encoder, self.params.batch, self.view)
+        extractor = Extractor(encoder, self.params.batch, self.view, self.params.engine)
         started = time.monotonic()
         with (
             PackReader(self.paths.raw) as packs,
@@ -143,7 +145,10 @@ class _Stage:
         ):
             progress.advance(0, note=f"{hits} in the store")
             in_shard = 0
-            for records, rows in extractor.extract(missing, lambda r: images.normalise(packs.read(r), r.id)):
+            # The digest says that these are the bytes that validate decoded.
+            for records, rows in extractor.extract(
+                missing, lambda r: images.normalise(packs.read(r), r.id, whole=True)
+            ):
                 shards.add([record.digest for record in records], rows)
                 progress.advance(len(records))
                 in_shard += len(records)

@@ -119,7 +119,8 @@ def train_member(
     phases = ["cross-entropy"] if params.objective == "cross-entropy" else ["cross-entropy", "scst"]
     for phase in phases:
         if phase == "scst":
-            reward = CiderReward(given.data.captions, given.vocabulary)
+            assert params.scst is not None, "params.py sees to it"
+            reward = CiderReward(given.data.captions, given.vocabulary, params.scst.brevity)
             trainer: Trainer = SelfCritical(decoder, params, given.steps, reward)
         else:
             trainer = Trainer(decoder, params, given.decoder.dropout, given.steps)

@@ -1,0 +1,1 @@
+"""What people use instead, written out faithfully: the other side of each benchmark."""
