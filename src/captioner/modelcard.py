@@ -22,6 +22,7 @@ SCORES = {
     "mean_words": "mean words",
     "distinct": "distinct captions",
 }
+WORDS = ("man", "woman", "boy", "girl", "child", "person")
 WORLDS = {
     "flickr8k": "people and dogs in action, sports, children, streets, beaches, chosen from a few groups of Flickr's "
     "users"
@@ -77,7 +78,8 @@ def render(card: Card) -> str:
 def _network(card: Card) -> str:
     """The candidate's network, as params.yaml has it."""
     network = card["params"]["decoders"][card["candidate"]]
-    return ", ".join(f"{name} {value}" for name, value in network.items() if not isinstance(value, Mapping))
+    names = sorted(network, key=lambda name: (name != "kind", name))
+    return ", ".join(f"{name} {network[name]}" for name in names if not isinstance(network[name], Mapping))
 
 
 def _score_table(card: Card) -> str:
@@ -127,7 +129,8 @@ def _faults(report: Mapping[str, Any]) -> list[str]:
 
 def _people(card: Card) -> str:
     people = card["people"]
-    rows = [[name, _percent(one["model"]), _percent(one["references"])] for name, one in people["words"].items()]
+    words = [name for name in WORDS if name in people["words"]] + sorted(people["words"].keys() - set(WORDS))
+    rows = [[name, *(_percent(people["words"][name][who]) for who in ("model", "references"))] for name in words]
     rows += [
         [f"*{name}*", _percent(one["model"]), _percent(one["references"])] for name, one in people["remarks"].items()
     ]

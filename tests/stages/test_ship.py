@@ -15,6 +15,7 @@ from captioner.bootstrap import run_stage
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadParams, CaptionerError
 from captioner.model.trained import pack_arrays, unpack_arrays
+from captioner.modelcard import render
 from captioner.params import load_params
 from captioner.paths import Paths
 from captioner.records import Caption, Prediction, read_json, read_predictions, write_json, write_predictions
@@ -214,3 +215,4 @@ def test_the_page_has_the_cards_figures(shipped_project: Path) -> None:
     assert f"CIDEr {card['reports']['evaluate']['scores']['cider']:.1f}" in page
     assert card["artifact"]["digest"] in page
     assert all(command in page for command in card["commands"])
+    assert page == render(card)

@@ -94,6 +94,8 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
         "golden": golden,
         "reports": {"train": found.train, "export": found.export, "evaluate": without_references(found.evaluate)},
     }
+    # As it will be read: a page that is rendered from the file again must come out the same.
+    card = json.loads(json.dumps(card, sort_keys=True))
     contents = {name: file.read_bytes() for name, file in files.items()}
     page, card_size = render(card), len(json.dumps(card, indent=2, ensure_ascii=False).encode())
     size = sum(map(len, contents.values())) + len(page.encode()) + card_size
