@@ -1,7 +1,7 @@
 """Goal 9: the training flow with nothing to do, in a process that has run it before, against plain ``dvc repro``.
 
-The real graph, params and code, in a project of its own; what the stages would write is put there by hand and committed to DVC,
-since nothing of it is read when nothing is stale.
+The real graph, params and code, in a project of its own; what the stages would write is put there by hand and
+committed to DVC, since nothing of it is read when nothing is stale.
 """
 
 from __future__ import annotations
@@ -112,7 +112,18 @@ def prefect(home: Path) -> Iterator[str]:
     import httpx
 
     port = free_port()
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-ui",
+    ]
     api = f"http://127.0.0.1:{port}/api"
     with tempfile.TemporaryFile() as log:
         environ = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": api}

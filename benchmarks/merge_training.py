@@ -24,7 +24,9 @@ def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
     peer.compile(loss="categorical_crossentropy", optimizer=optimizer)
 
     def prefixes(grid: np.ndarray, captions: np.ndarray) -> float:
-        return float(peer.train_on_batch(*keras_prefixes.samples(grid, captions, material.MAX_WORDS, material.VOCABULARY)))
+        return float(
+            peer.train_on_batch(*keras_prefixes.samples(grid, captions, material.MAX_WORDS, material.VOCABULARY))
+        )
 
     def sequences(count: int) -> float:
         for step, batch in enumerate(batches[:count]):
@@ -78,5 +80,7 @@ def multiplications(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """Of one forward pass for one caption: recurrence, words and softmax on real tokens."""
     params = material.DECODERS["merge"]
     tokens = np.mean([(captions[:, :, 1:] != 0).sum() / len_of((grid, captions)) for grid, captions in batches])
-    per_token = params.units * 4 * params.units + params.embedding * 4 * params.units + params.units * material.VOCABULARY
+    per_token = (
+        params.units * 4 * params.units + params.embedding * 4 * params.units + params.units * material.VOCABULARY
+    )
     return float(tokens * per_token)

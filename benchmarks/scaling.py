@@ -1,7 +1,8 @@
-"""Cost as work grows: extraction and evaluation of 500, 2,000 and 8,000 images: seconds and the most memory, and a plot.
+"""Cost as work grows: extraction and evaluation of 500, 2,000 and 8,000 images: seconds and the most memory, and a
+plot.
 
-Each size is a process of its own. There is no peer: the goals are that time is linear and memory constant, given here as how
-the rate, and the memory, of the largest compare with those of the smallest.
+Each size is a process of its own. There is no peer: the goals are that time is linear and memory constant, given here
+as how the rate, and the memory, of the largest compare with those of the smallest.
 """
 
 from __future__ import annotations

@@ -184,7 +184,9 @@ def mlflow_server(archive: Path, folder: Path) -> Iterator[Server]:
         return json.dumps({"dataframe_records": [{"image": base64.b64encode(data).decode()}]}).encode()
 
     with process(command, {**os.environ, **QUIET, "PATH": path}, port):
-        yield Server(port, {"Content-Type": "application/json"}, body, lambda answer: answer["predictions"][0]["caption"])
+        yield Server(
+            port, {"Content-Type": "application/json"}, body, lambda answer: answer["predictions"][0]["caption"]
+        )
 
 
 @contextmanager

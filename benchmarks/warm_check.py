@@ -42,9 +42,7 @@ def run(images: int = IMAGES) -> list[Result]:
         missing: list[list[str]] = []
         cold = {"ours": once(lambda: missing.append(by_store())), "peer": once(lambda: missing.append(by_hashing()))}
         assert missing[0] == missing[1] == [record.id for record in records[-NEW:]]
-        found = race(
-            {"peer": lambda: float(bool(by_hashing())), "ours": lambda: float(bool(by_store()))}, warm_up=True
-        )
+        found = race({"peer": lambda: float(bool(by_hashing())), "ours": lambda: float(bool(by_store()))}, warm_up=True)
         size = sum((files / record.name).stat().st_size for record in records)
     mine, theirs = (float(np.median(found[name])) for name in ("ours", "peer"))
     return [
@@ -81,5 +79,3 @@ def fill(store: FeatureStore, records: list[ImageRecord]) -> None:
             part = records[start : start + SHARD]
             shards.add([record.digest for record in part], np.ones((len(part), *shape), np.float16))
             shards.commit()
-
-

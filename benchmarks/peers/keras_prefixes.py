@@ -1,7 +1,8 @@
 """Training and decoding as the classic Keras tutorial has it: one sample for each prefix of each caption.
 
-The generator pads every prefix to the longest caption and one-hot encodes its next word; the network reads the whole prefix
-again for every word. The same network as our ``merge`` decoder (image + word → LSTM → softmax), in Keras's own layers.
+The generator pads every prefix to the longest caption and one-hot encodes its next word; the network reads the whole
+prefix again for every word. The same network as our ``merge`` decoder (image + word → LSTM → softmax), in Keras's own
+layers.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def build(decoder: Any, max_words: int, channels: int) -> Any:
     return model
 
 
-def samples(grid: np.ndarray, captions: np.ndarray, max_words: int, vocabulary: int) -> tuple[list[np.ndarray], np.ndarray]:
+def samples(
+    grid: np.ndarray, captions: np.ndarray, max_words: int, vocabulary: int
+) -> tuple[list[np.ndarray], np.ndarray]:
     """What the tutorial's generator yields for a batch of images: ([images, prefixes], one-hot next words)."""
     from keras.utils import pad_sequences, to_categorical
 

@@ -1,7 +1,7 @@
 """Images in, features out: decoding in parallel with encoding, in batches of one fixed size.
 
-Each thread encodes a batch of its own. All threads on one batch wait for the slowest at every layer: that took 1.3 times as
-long on a quiet machine and twice as long on a busy one, for the same bits.
+Each thread encodes a batch of its own. All threads on one batch wait for the slowest at every layer: that took 1.3
+times as long on a quiet machine and twice as long on a busy one, for the same bits.
 
 Pure: the rows depend on the images and the encoder alone, not on the batch around them (short batches are padded), on
 the order or on what was encoded before. So any process, on any machine of one kind, may extract any part of a manifest.
