@@ -10,10 +10,14 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run down profile deploy test check format lock bench
+.PHONY: help caption run down profile deploy test check format lock bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+caption: ## set up, then caption $(PHOTO) with the model that comes with the code: make caption PHOTO=photo.jpg
+	@$(SETUP) pipeline
+	@$(BIN)/captioner caption "$(PHOTO)"
 
 run: ## set up, then the whole loop: data, two models, release, captions from the local endpoint
 	@$(SETUP) local

@@ -85,7 +85,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 def figures(results: Sequence[dict[str, Any]]) -> str:
     """The table of docs/results.md: absolute figures of one machine, for orientation, and where each came from."""
     lines = [
-        "| What | Against | Ours | Peer's | Cold start: ours, peer's | Equal before timing | Limit reached | Commit | Load |",
+        "| What | Against | Ours | Peer's | Cold: ours, peer's | Equal before timing | Limit reached | Commit | Load |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: | --- | ---: |",
     ]
     for result in results:

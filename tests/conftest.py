@@ -13,10 +13,13 @@ from threading import Thread
 
 import pytest
 
+from captioner.bootstrap import run_stage
 from captioner.paths import Paths
 from captioner.settings import VARIABLES, Settings
+from tests.learned import Learned, learn
 from tests.local_aws import local_aws as local_aws
 from tests.tiny import make_tiny_artifact
+from tests.tiny_shipped import make_evaluated
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,6 +82,27 @@ def paths(project: Path, settings: Settings) -> Paths:
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model.tar.gz: the real encoder, an untrained attention decoder of eight words."""
     return make_tiny_artifact(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def evaluated_project(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -> Path:
+    """A project of the profile flickr8k whose candidate `attention` can be shipped. Copy it; never write into it."""
+    return make_evaluated(tmp_path_factory.mktemp("evaluated") / "project", tiny_artifact)
+
+
+@pytest.fixture(scope="session")
+def shipped_project(tmp_path_factory: pytest.TempPathFactory, evaluated_project: Path) -> Path:
+    """The same with `attention` shipped. Copy it, or its models/shipped; never write into it."""
+    folder = tmp_path_factory.mktemp("shipped") / "project"
+    shutil.copytree(evaluated_project, folder)
+    run_stage("ship", "attention", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    """A model trained on the sample's scenes, exported and evaluated."""
+    return learn(tmp_path_factory.mktemp("learned"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from captioner.digests import pack_folder, sha256_file, sha256_text
-from captioner.evaluation import EvaluationSet
+from captioner.evaluation import PROTOCOL, EvaluationSet, fault_shares, gap, wordings
 from captioner.metrics import score
 from captioner.paths import Paths
 from captioner.records import (
@@ -60,6 +60,7 @@ def write_candidate(
     parity: bool = True,
     artifact: Path | None = None,
     slices: Sequence[str] = KINDS,
+    weights_digest: str = "",
 ) -> str:
     """The outs and reports of `name`, whose caption of image n is ``say(n)``. Gives the artifact's digest."""
     captions = [say(n) for n in range(images)]
@@ -72,7 +73,7 @@ def write_candidate(
     packed.parent.mkdir(parents=True, exist_ok=True)
     packed.write_bytes(artifact.read_bytes() if artifact else _archive(paths, name, captions))
     digest = sha256_file(packed)
-    weights_digest = sha256_text(weights or f"{name} {captions}")
+    weights_digest = weights_digest or sha256_text(weights or f"{name} {captions}")
 
     epochs = [
         {"epoch": n, "loss": 3.0 / n, "learning_rate": 0.001, "cider": 20.0 * n, "bleu_4": 9.0 * n} for n in (1, 2)
@@ -92,6 +93,7 @@ def write_candidate(
         },
     )
     everything = [list(references(n)) for n in range(images)]
+    scores = score(captions, everything)
     write_json(
         paths.report("evaluate", name),
         {
@@ -100,7 +102,14 @@ def write_candidate(
             "split": "test",
             "test_set": EvaluationSet(records(images), (), (), (), 0).digest,
             "images": images,
-            "scores": asdict(score(captions, everything)),
+            "without_references": 0,
+            "protocol": PROTOCOL,
+            "scores": asdict(scores),
+            "copied": 0.25,
+            "dev": asdict(scores),
+            "gap": gap(scores, scores),
+            "wording": {who: asdict(one) for who, one in wordings(captions, everything)[0].items()},
+            "faults": {kind: asdict(one) for kind, one in fault_shares(captions, everything).items()},
             "slices": {kind: _slice(kind, captions) for kind in slices},
             "baseline": asdict(score(["a dog"] * images, everything)),
             "human": None,

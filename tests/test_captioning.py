@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from captioner.adapters.mlflow_store import prepare
+from captioner.bootstrap import open_app
+from captioner.captioning import batches, default_model
 from captioner.cli import main
 from captioner.golden import golden_images
+from captioner.paths import Paths
+from tests.tiny import write_tiny_model
 
 
 @pytest.fixture
@@ -96,7 +106,178 @@ def test_a_url_is_fetched(folder: Path, tiny_artifact: Path, serve_folder, capsy
     assert "404" in missing["error"]
 
 
-def test_without_a_champion_it_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.rmtree(folder.parent / ".captioner", ignore_errors=True)
-    assert main(["caption", str(folder / "chelsea.png")]) == 2
-    assert "captioner run" in capsys.readouterr().err
+# As a stream
+
+
+def test_the_first_answer_is_there_before_the_last_image_is_read(folder: Path, tiny_artifact: Path) -> None:
+    pipe = folder.parent / "late.png"
+    os.mkfifo(pipe)  # whoever reads it waits until somebody writes
+    command = [sys.executable, "-m", "captioner", "caption", str(folder), str(pipe), "--json"]
+    with subprocess.Popen(
+        [*command, "--model", str(tiny_artifact)], cwd=folder.parent, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        first = json.loads(running.stdout.readline())
+        assert Path(first["image"]).name == min(golden_images())
+        pipe.write_bytes(golden_images()["coffee.png"])
+        rest = [json.loads(line) for line in running.stdout]
+    assert running.returncode == 0
+    assert [Path(line["image"]).name for line in rest] == [*sorted(golden_images())[1:], "late.png"]
+    assert rest[-1]["caption"]
+
+
+def test_no_more_images_are_held_than_a_batch_has() -> None:
+    names = iter([str(number) for number in range(100)])
+    sizes = [len(group) for group in batches(names, 16)]
+    assert sizes == [1, 2, 4, 8, 16, 16, 16, 16, 16, 5]
+    started = batches(iter(["a", "b", "c", "d"]), 16)
+    assert next(started) == ["a"]
+
+
+def test_machines_are_told_the_progress_without_a_total(
+    folder: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPTIONER_PROGRESS", "json")
+    assert main(["caption", str(folder), "--model", str(tiny_artifact)]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert told[-1]["progress"] == {"task": "captions", "done": 6, "total": None, "unit": "images", "note": ""}
+
+
+# Which model
+
+
+@pytest.fixture
+def clone(folder: Path, shipped_project: Path) -> Path:
+    """A fresh clone after set-up: the profile sample, a shipped model, nothing computed, no server."""
+    shutil.copytree(shipped_project / "models" / "shipped", folder.parent / "models" / "shipped")
+    return folder.parent
+
+
+def test_a_fresh_clone_captions_a_photo_with_the_shipped_model(clone: Path) -> None:
+    script = (
+        "import sys\n"
+        "from captioner.cli import main\n"
+        "code = main(['caption', 'pictures/chelsea.png', '--json'])\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
+        "sys.exit(code)"
+    )
+    # A proxy that is not there: whoever reaches for the network fails.
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environ = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=clone, env={**environ, **nowhere}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    line, modules = done.stdout.splitlines()
+    card = json.loads((clone / "models" / "shipped" / "card.json").read_text())
+    assert json.loads(line)["model"] == {"version": "shipped", "digest": card["artifact"]["digest"]}
+    assert json.loads(line)["caption"]
+    told = done.stderr.splitlines()
+    assert len(told) == 2, told
+    assert "once on this machine" in told[0]
+    assert told[1].startswith("captioner: with the shipped model (attention on flickr8k, CIDEr ")
+    assert not {"mlflow", "sqlalchemy", "prefect", "boto3", "dvc"} & set(modules.split())
+    assert not (clone / ".captioner" / "mlflow").exists()
+
+
+def test_without_a_shipped_model_it_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--model", "shipped"]):
+        assert main(["caption", str(folder / "chelsea.png"), *options]) == 2
+        said = capsys.readouterr().err.strip()
+        assert len(said.splitlines()) == 1
+        assert "git checkout -- models/shipped" in said
+        assert "captioner run" in said
+
+
+def test_a_champion_is_asked_for_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["caption", str(folder / "chelsea.png"), "--model", "champion"]) == 2
+    assert "The registry has no champion of captioner-sample: run the pipeline first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("profile", "champion", "chosen"),
+    [("sample", True, "shipped"), ("flickr8k", False, "shipped"), ("flickr8k", True, "champion")],
+)
+def test_the_default_is_the_champion_of_a_real_dataset(
+    project: Path, small_store: Path, profile: str, champion: bool, chosen: str
+) -> None:
+    shutil.copy(project / "profiles" / f"{profile}.yaml", project / "params.yaml")
+    app = open_app(project)
+    assert default_model(app) == "shipped"  # nothing there yet
+    assert not app.paths.mlflow.exists()  # and asking has made nothing
+    shutil.copytree(small_store, app.paths.mlflow)
+    if champion:
+        registry, run = app.registry(), app.tracker().start("train", {})
+        (project / "model.tar.gz").write_bytes(b"not looked into")
+        registry.create(app.name, project / "model.tar.gz", run.id, {})
+        registry.set_alias(app.name, "champion", "1")
+    assert default_model(app) == chosen
+
+
+@pytest.fixture(scope="module")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store with nothing in it: building one takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    prepare(folder / "mlflow.db")
+    return folder
+
+
+# Explained
+
+
+def test_an_explanation_is_one_png_of_the_caption(
+    clone: Path, tiny_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = str(clone / "pictures" / "astronaut.png")
+    assert main(["caption", photo, "--json", "--model", str(tiny_artifact), "--explain", "why.png"]) == 0
+    (line,) = lines(capsys)
+    assert line["explained"] == "why.png"
+    with Image.open(clone / "why.png") as drawn:
+        assert drawn.format == "PNG"
+        assert drawn.info["Description"] == line["caption"]
+        assert min(drawn.size) > 200
+        pixels = np.asarray(drawn.convert("RGB"), float)
+    assert (pixels.max(axis=2) - pixels.min(axis=2) > 60).mean() > 0.02  # somewhere it looked
+
+
+def test_several_images_are_explained_in_a_folder(
+    folder: Path, tiny_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["caption", str(folder), "--model", str(tiny_artifact), "--explain"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("  → explained/astronaut.png")
+    assert {file.stem for file in Path("explained").iterdir()} == {Path(name).stem for name in golden_images()}
+
+
+def test_the_option_may_stand_before_the_image(
+    folder: Path, tiny_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = folder / "chelsea.png"
+    before = photo.read_bytes()
+    assert main(["caption", "--model", str(tiny_artifact), "--explain", str(photo)]) == 0
+    assert Path("chelsea-explained.png").is_file()
+    assert photo.read_bytes() == before
+
+
+def test_a_photo_is_not_drawn_over(folder: Path, tiny_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = [folder / "chelsea.png", folder / "coffee.png"]
+    before = photos[1].read_bytes()
+    assert main(["caption", str(photos[0]), "--model", str(tiny_artifact), "--explain", str(photos[1])]) == 2
+    assert "was not drawn here" in capsys.readouterr().err
+    assert photos[1].read_bytes() == before
+
+
+def test_a_model_without_attention_is_refused_before_it_says_anything(
+    folder: Path, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    merge = write_tiny_model(paths, "merge", "merge")
+    capsys.readouterr()
+    assert main(["caption", str(folder / "chelsea.png"), "--model", str(merge), "--explain"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "network (merge) does not look at parts of the picture" in captured.err
+
+
+def test_without_an_image_it_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--explain"]):
+        assert main(["caption", *options]) == 2
+        assert "name an image, a folder or a URL" in capsys.readouterr().err

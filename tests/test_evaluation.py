@@ -2,18 +2,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from captioner.errors import BadData
 from captioner.evaluation import (
-    LONGEST,
+    COMPARED,
+    SHOWN,
+    WORST,
     EvaluationSet,
     as_nltk_says,
-    histogram,
+    by_index,
+    by_score,
+    fault_shares,
+    fixed_indices,
+    gap,
     human_scores,
+    quote,
     select,
-    share_copied,
+    wordings,
 )
+from captioner.faults import FAULTS
 from captioner.metrics import nltk_bleu, score
 from captioner.records import ImageRecord, Split
 from tests.sentences import corpus
@@ -94,15 +103,49 @@ def test_a_person_is_scored_against_the_others() -> None:
     assert human_scores([("a",), ("b",)]) is None
 
 
-def test_copied_is_word_for_word() -> None:
-    training = [record("a", "train", "A dog runs.", "the dog")]
-    assert share_copied(["a dog runs", "a dog", "the dog", "dog the"], training) == 0.5
+def test_the_gap_is_what_dev_scores_above_test() -> None:
+    dev, test = score(*corpus(30, seed=1)), score(*corpus(30, seed=2))
+    found = gap(dev, test)
+    assert list(found) == list(COMPARED)
+    assert found["cider"] == pytest.approx(dev.cider - test.cider)
+    assert gap(None, test) == {}
 
 
-def test_the_histogram_is_of_shares_and_its_last_bar_holds_the_rest() -> None:
-    found = histogram(["", "a dog", "the cat", " ".join(["a"] * 50)])
-    assert len(found) == LONGEST + 1
-    assert found[0] == 0.25
-    assert found[2] == 0.5
-    assert found[LONGEST] == 0.25
-    assert sum(found) == 1.0
+def test_wording_is_that_of_the_captions_beside_all_references() -> None:
+    worded, apart = wordings(["a dog", "a cat"], [("a dog", "the black dog"), ("one cat", "a very small cat")])
+    assert worded["captions"].mean_words == 2.0
+    assert worded["people"].mean_words == 2.75
+    assert worded["captions"].different_words == 3  # a dog cat
+    assert worded["people"].different_words == 5  # "a dog" and "a very small cat": one caption of each image
+    assert apart == 0.5
+
+
+def test_faults_are_counted_for_the_captions_and_for_a_person() -> None:
+    references = [("a dog runs", "the dog is running"), ("a man sits", "the man is sitting")]
+    found = fault_shares(["a cat runs", "a man sits"], references)
+    assert list(found) == list(FAULTS)
+    assert (found["wrong subject"].captions, found["wrong subject"].people) == (0.5, 0.0)
+    assert found["phrased differently"].people == 1.0
+    assert fault_shares(["a cat"], [("a dog",)])["wrong subject"].people == 0.0, "nobody to compare a person with"
+
+
+@pytest.mark.parametrize(("images", "first"), [(1000, [0, 41, 83, 125]), (180, [0, 7, 15, 22]), (24, [0, 1, 2, 3])])
+def test_the_quoted_images_are_evenly_spaced_and_depend_on_the_number_alone(images: int, first: list[int]) -> None:
+    found = fixed_indices(images)
+    assert found[:4] == first
+    assert len(set(found)) == SHOWN
+    assert images - images / SHOWN - 1 <= found[-1] < images
+    assert fixed_indices(5) == [0, 1, 2, 3, 4]
+
+
+def test_captions_are_quoted_by_index_and_by_score_whatever_the_manifests_order() -> None:
+    records = [record(f"{number:03d}", "test", f"a man rides a bike {number}") for number in (7, 3, 9, 1)]
+    cider = np.array([5.0, 2.0, 2.0, 80.0])
+    assert by_index(records) == [3, 1, 0, 2]
+    assert by_score(cider, records) == [1, 2, 0, 3]
+    assert len(by_score(np.arange(50.0), [record(f"{n:02d}", "test", "a") for n in range(50)])) == WORST
+    worst, right = quote(["a dog rides a bike", "", "", "a man rides a bike"], cider, records, [0, 3])
+    assert (worst.index, worst.id, worst.cider, worst.fault) == (2, "007", 5.0, "wrong subject")
+    assert worst.faults[0] == "wrong subject: says dog; people say man"
+    assert worst.references == ("a man rides a bike 7",)
+    assert (right.index, right.fault) == (0, "phrased differently")

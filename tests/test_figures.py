@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import BadData
-from captioner.figures import caption_lengths, learning_curves, score_bars, slice_bars, write_figures
+from captioner.figures import caption_lengths, fault_bars, learning_curves, score_bars, slice_bars, write_figures
 from captioner.paths import Paths
 from captioner.records import write_json, write_text
 
@@ -24,7 +24,9 @@ def train_report(scale: float = 1.0) -> dict[str, Any]:
 def evaluate_report(scale: float = 1.0) -> dict[str, Any]:
     scores = {name: scale * value for name, value in SCORES.items()}
     slices = {name: {"images": 10, "cider": scale * 50, "bleu_4": 20.0} for name in ("length/long", "light/dark")}
-    return {"split": "test", "images": 20, "scores": scores, "baseline": SCORES, "human": SCORES, "slices": slices}
+    faults = {name: {"captions": 0.4 * scale, "people": 0.02} for name in ("wrong number", "left out")}
+    shown = {"baseline": SCORES, "human": SCORES, "slices": slices, "faults": faults}
+    return {"split": "test", "images": 20, "scores": scores, **shown}
 
 
 def lengths(path: Path) -> Path:
@@ -46,7 +48,7 @@ def has(data: bytes, colour: tuple[int, int, int]) -> bool:
 GREEN, ORANGE = (0x0B, 0x6B, 0x57), (0xC2, 0x65, 0x2A)
 
 
-@pytest.mark.parametrize("draw", [learning_curves, score_bars, slice_bars])
+@pytest.mark.parametrize("draw", [learning_curves, score_bars, slice_bars, fault_bars])
 def test_each_candidate_has_its_colour(draw: Any) -> None:
     report = train_report if draw is learning_curves else evaluate_report
     assert has(draw({"merge": report()}), GREEN)
@@ -54,7 +56,7 @@ def test_each_candidate_has_its_colour(draw: Any) -> None:
     assert has(draw({"merge": report(), "attention": report(0.8)}), ORANGE)
 
 
-@pytest.mark.parametrize("draw", [learning_curves, score_bars, slice_bars])
+@pytest.mark.parametrize("draw", [learning_curves, score_bars, slice_bars, fault_bars])
 def test_the_same_report_gives_the_same_bytes_and_another_one_others(draw: Any) -> None:
     report = train_report if draw is learning_curves else evaluate_report
     assert draw({"merge": report()}) == draw({"merge": report()})
@@ -81,6 +83,8 @@ def test_reports_without_what_is_drawn_are_refused() -> None:
         learning_curves({"merge": {"epochs": []}})
     with pytest.raises(BadData, match="no slices"):
         slice_bars({"merge": {**evaluate_report(), "slices": {}}})
+    with pytest.raises(BadData, match="no faults"):
+        fault_bars({"merge": {"split": "test"}})
 
 
 def test_whatever_reports_are_there_are_drawn(paths: Paths, tmp_path: Path) -> None:
@@ -90,7 +94,7 @@ def test_whatever_reports_are_there_are_drawn(paths: Paths, tmp_path: Path) -> N
     write_json(paths.report("evaluate", "merge"), evaluate_report())
     lengths(paths.plots("evaluate", "merge") / "lengths.csv")
     files = write_figures(paths, "merge", tmp_path / "figures")
-    assert [file.name for file in files] == ["learning.png", "scores.png", "slices.png", "lengths.png"]
+    assert [file.name for file in files] == ["learning.png", "scores.png", "slices.png", "faults.png", "lengths.png"]
     for file in files:
         height, width, _ = pixels(file.read_bytes()).shape
         assert 100 < height < width < 1200

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import BadImage
-from captioner.gallery import SIDE, Entry, Page, Section, Table, render, thumbnail
+from captioner.gallery import SIDE, Bars, Entry, Page, Section, Table, render, thumbnail
 
 
 def picture(size: tuple[int, int], mode: str = "RGB", kind: str = "JPEG") -> bytes:
@@ -114,3 +114,23 @@ def test_pictures_are_small_jpegs_of_the_same_shape(size: tuple[int, int], mode:
 def test_what_is_no_picture_is_refused() -> None:
     with pytest.raises(BadImage, match="gallery"):
         thumbnail(base64.b64decode("AAAA"))
+
+
+def test_what_is_wrong_stands_under_the_score_with_its_name_in_bold() -> None:
+    wrong = Entry("a.jpg", "a cat", 0.0, ("a dog",), notes=("wrong subject: says <cat>", "no words"), label="125")
+    html = render(page(wrong), lambda _: picture((30, 20)))
+    assert "<li><b>wrong subject</b> says &lt;cat&gt;</li><li><b>no words</b></li>" in html
+    assert ">125 · a.jpg</span>" in html
+    assert '<ul class="notes">' not in render(page(ENTRY), lambda _: picture((30, 20)))
+
+
+def test_bars_are_drawn_to_scale_and_fetch_nothing() -> None:
+    bars = Bars("Words <a caption>", "words", (("people", (0.0, 0.5, 0.5)), ("model", (0.0, 0.25, 0.75))), note="so")
+    html = render(Page("title", (), (), (), bars=(bars,)), lambda _: b"")
+    seen = Seen(html)
+    assert not seen.open
+    heights = [float(value) for value in seen.values("rect", "height")]
+    assert heights == [100.0, 100.0, 50.0, 150.0]
+    assert "Words &lt;a caption&gt;" in html
+    assert "1: 25.0%" in seen.texts
+    assert not re.search(r"https?:|url\(", html)

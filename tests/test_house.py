@@ -15,8 +15,10 @@ from pydantic import BaseModel
 
 from captioner.bootstrap import STAGES
 from captioner.cli import parser
+from captioner.modelcard import render
 from captioner.params import Params
 from captioner.settings import VARIABLES
+from captioner.shipped import CARD, FILES, MAX_BYTES, PAGE, read_shipped
 from tests.imports import closure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -276,9 +278,23 @@ def test_no_file_names_a_place_on_somebodys_machine_or_an_index() -> None:
 
 
 def test_no_photo_of_a_dataset_and_no_big_file_is_committed() -> None:
+    shipped = [file for file in tracked() if file.parent == ROOT / "models" / "shipped"]
+    assert {file.name for file in shipped} <= {*FILES, CARD, PAGE}
+    assert sum(file.stat().st_size for file in shipped) <= MAX_BYTES
     for file in tracked():
-        assert file.stat().st_size <= 1_000_000, f"{file.relative_to(ROOT)} is over 1 MB"
+        assert file.stat().st_size <= 1_000_000 or file in shipped, f"{file.relative_to(ROOT)} is over 1 MB"
         if file.suffix.lower() in {".jpg", ".jpeg", ".png", ".gif", ".webp"}:
             assert file.is_relative_to(ROOT / "docs" / "images"), (
                 f"{file.relative_to(ROOT)}: a picture outside docs/images"
             )
+
+
+def test_the_shipped_model_is_whole_and_its_page_is_its_cards() -> None:
+    folder = ROOT / "models" / "shipped"
+    if not folder.is_dir():
+        pytest.skip("no models/shipped in this checkout")
+    shipped = read_shipped(folder)
+    written = (folder / PAGE).read_text(encoding="utf-8")
+    assert written == render(shipped.card), f"modelcard.py has changed: write render(card) to {PAGE} again"
+    assert shipped.card["git"]["dirty"] is False
+    assert shipped.card["dataset"]["name"] != "sample"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,9 @@ def write_data(paths: Paths, images: int = 30) -> None:
     write_manifest(paths.validated / "manifest.jsonl", records)
     paths.features.mkdir(parents=True, exist_ok=True)
     write_packed(paths.features, META, [record.id for record in records], [np.stack(rows)])
+    seen = [(r.id, row) for r, row in zip(records, rows, strict=True) if r.split == "train"]
+    flipped = np.stack([row[::-1] for _, row in seen])
+    write_packed(paths.view("flip"), replace(META, preprocessing="test+flip"), [name for name, _ in seen], [flipped])
 
 
 def make_tiny_artifact(folder: Path, **environ: str) -> Path:

@@ -27,8 +27,15 @@ class App:
 
     @property
     def name(self) -> str:
-        """The experiment, the registered model and the endpoint of this profile."""
-        return f"captioner-{self.params.profile}"
+        """The experiment, the registered model and the endpoint of this dataset: profiles of one dataset compete."""
+        return f"captioner-{self.params.acquire.dataset}"
+
+    def has_registry(self) -> bool:
+        """Is there a registry that could be asked? Looking creates nothing and imports no MLflow."""
+        from captioner.adapters.mlflow_store import database_file, database_uri
+
+        file = database_file(database_uri(self.paths))
+        return self.settings.mlflow_uri is not None or (file is not None and file.exists())
 
     def tracker(self) -> Tracker:
         from captioner.adapters.mlflow_tracking import MlflowTracker, tracking_uri
@@ -55,7 +62,7 @@ def open_app(root: Path | None = None) -> App:
 
 
 def run_stage(stage: str, candidate: str | None = None, root: Path | None = None) -> Any:
-    """Run one stage and return its report. `candidate` is needed by train, export and evaluate."""
+    """Run one stage and return its report. `candidate` is needed by train, export, evaluate and ship."""
     app = open_app(root)
     if stage not in STAGES:
         raise BadParams(f"There is no stage {stage!r}; the stages are: {', '.join(STAGES)}.")
@@ -123,7 +130,23 @@ def _evaluate(app: App, candidate: str) -> Any:
 def _register(app: App) -> Any:
     from captioner.stages import register
 
-    return register.run(app.params.register_, app.paths, app.tracker(), app.registry(), app.name, app.params.candidates)
+    return register.run(
+        app.params.register_,
+        app.paths,
+        app.tracker(),
+        app.registry(),
+        app.name,
+        app.params.candidates,
+        threads=app.settings.threads,
+        weights=app.settings.weights,
+    )
+
+
+def _ship(app: App, candidate: str) -> Any:
+    start_tensorflow(app.settings.threads)
+    from captioner.stages import ship
+
+    return ship.run(app.params, app.paths, candidate, app.settings.threads, app.settings.weights)
 
 
 def _deploy(app: App) -> Any:
@@ -132,7 +155,7 @@ def _deploy(app: App) -> Any:
     return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name)
 
 
-PER_CANDIDATE = ("train", "export", "evaluate")
+PER_CANDIDATE = ("train", "export", "evaluate", "ship")
 STAGES: dict[str, Callable[..., Any]] = {
     "acquire": _acquire,
     "validate": _validate,
@@ -142,4 +165,5 @@ STAGES: dict[str, Callable[..., Any]] = {
     "evaluate": _evaluate,
     "register": _register,
     "deploy": _deploy,
+    "ship": _ship,
 }

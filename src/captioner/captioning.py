@@ -1,28 +1,41 @@
-"""``captioner caption``: images from files, folders and URLs, in order, each answered or refused on its own line."""
+"""``captioner caption``: images from files, folders and URLs, in order, each answered or refused on its own line.
+
+Lines are printed while the images are worked through: however many there are, no more than BATCH are held.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from captioner.bootstrap import App
+from captioner.drawings import Drawings
 from captioner.errors import BadData, BadEnvironment, BadImage, BadInput, CaptionerError
+from captioner.explaining import Looks, draw
 from captioner.images import normalise
+from captioner.inputs import expand, read_image
 from captioner.model.captioner import Captioner, describe
 from captioner.model.runtime import start_tensorflow
 from captioner.progress import track
 from captioner.records import Caption
+from captioner.shipped import SHIPPED, read_shipped, rebuild
 
-SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"])
 BATCH = 16
-MAX_BYTES = 50_000_000
 ALIASES = ("champion", "challenger")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model's archive, where it comes from, and how that is said to people."""
+
+    archive: Path
+    version: str | None
+    called: str
 
 
 @dataclass(frozen=True)
@@ -32,30 +45,51 @@ class Loaded:
 
 
 def caption_all(
-    app: App, sources: Sequence[str], model: str | None, beam: int | None, top: int | None, as_json: bool
+    app: App,
+    sources: Sequence[str],
+    model: str | None = None,
+    beam: int | None = None,
+    top: int | None = None,
+    as_json: bool = False,
+    explain: str | None = None,
 ) -> int:
-    """Caption every image of `sources` and print the answers in order. Returns 2 when one of them failed, else 0."""
+    """Caption every image of `sources` and print the answers in order. Returns 2 when one of them failed, else 0.
+
+    `explain`: where the drawings go (``Drawings``), None for no drawings.
+    """
+    images = expand(sources)
+    drawings = None if explain is None else Drawings(explain, sources)
+    found = find_model(app, model)
     start_tensorflow(app.settings.threads)
-    images = list(expand(sources))
-    loaded = load_model(app, model or "champion")
-    failed = 0
-    with track("captions", len(images), "images") as progress:
+    loaded = Loaded(Captioner.load(found.archive, app.paths.unpacked), found.version)
+    loaded.captioner.sizes(beam, top)
+    if drawings is not None:
+        loaded.captioner.check_explains()
+    _say(f"with {found.called}")
+    seen = failed = 0
+    known = None if any(Path(source).is_dir() for source in sources) else len(sources)
+    with track("captions", known, "images") as progress:
         for group in batches(images, BATCH):
-            for line in caption_group(loaded, group, beam, top):
-                failed += "error" in line
+            for line in caption_group(loaded, group, beam, top, drawings):
+                seen, failed = seen + 1, failed + ("error" in line)
                 print(json.dumps(line, ensure_ascii=False) if as_json else _plain(line), flush=True)
             progress.advance(len(group))
     if failed:
-        print(f"captioner: {failed} of {len(images)} images could not be captioned.", file=sys.stderr)
+        _say(f"{failed} of {seen} images could not be captioned.")
     return 2 if failed else 0
 
 
-def batches(images: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
+def batches(images: Iterable[str], size: int) -> Iterator[Sequence[str]]:
+    """One image, then two, four, … up to `size`: the first answer waits for nothing but its own image."""
+    images, now = iter(images), 1
+    while group := list(itertools.islice(images, now)):
+        yield group
+        now = min(2 * now, size)
 
 
-def caption_group(loaded: Loaded, group: Iterable[str], beam: int | None, top: int | None) -> Iterator[dict[str, Any]]:
+def caption_group(
+    loaded: Loaded, group: Iterable[str], beam: int | None, top: int | None, drawings: Drawings | None = None
+) -> Iterator[dict[str, Any]]:
     """One answer for each image of `group`, in order. An image that fails does not stop the others."""
     read: list[tuple[str, bytes | CaptionerError]] = []
     for image in group:
@@ -67,7 +101,8 @@ def caption_group(loaded: Loaded, group: Iterable[str], beam: int | None, top: i
     answers = iter(loaded.captioner.caption(good, beam, top))
     for image, data in read:
         if isinstance(data, bytes):
-            yield answer(image, next(answers), loaded)
+            line = answer(image, next(answers), loaded)
+            yield line if drawings is None else {**line, "explained": explained(loaded, image, data, beam, drawings)}
         else:
             yield {"image": image, "error": str(data)}
 
@@ -78,59 +113,49 @@ def answer(image: str, captions: Sequence[Caption], loaded: Loaded) -> dict[str,
     return {"image": image, **describe(captions), "model": model}
 
 
-def expand(sources: Sequence[str]) -> Iterator[str]:
-    """Files and URLs as they are, folders as the images below them, sorted. Raises BadInput for an empty folder."""
-    for source in sources:
-        if not Path(source).is_dir():
-            yield source
-            continue
-        found = sorted(p for p in Path(source).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
-            raise BadInput(f"There are no images in {source} (looked for {', '.join(sorted(SUFFIXES))}).")
-        yield from (str(path) for path in found)
+def explained(loaded: Loaded, image: str, data: bytes, beam: int | None, drawings: Drawings) -> str:
+    """Draw where the network looked at `image`; gives the drawing's place. Raises BadInput where a photo lies there."""
+    found = loaded.captioner.explain(data, beam)
+    looks = Looks(found.caption, found.words, found.attention, found.sentinel)
+    return str(drawings.write(image, draw(data, looks, Path(image).name)))
 
 
-def read_image(source: str) -> bytes:
-    """The bytes of a file or an http(s) URL. Raises BadInput or BadEnvironment."""
-    if source.startswith(("http://", "https://")):
-        return _download(source)
-    try:
-        return Path(source).read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"There is no file {source}.") from None
-    except OSError as error:
-        raise BadInput(f"{source} cannot be read: {error.strerror}.") from None
+def find_model(app: App, model: str | None) -> Found:
+    """`model` is ``shipped``, an alias, a ``models:/`` URI or a model.tar.gz; None chooses (``default_model``).
 
-
-def _download(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=30) as response:  # http(s) only: checked by the caller
-            data: bytes = response.read(MAX_BYTES + 1)
-    except urllib.error.HTTPError as error:
-        raise BadInput(f"{url} answered {error.code} {error.reason}.") from None
-    except (OSError, ValueError) as error:
-        raise BadEnvironment(f"{url} cannot be fetched: {getattr(error, 'reason', error)}.") from None
-    if len(data) > MAX_BYTES:
-        raise BadInput(f"{url} is larger than {MAX_BYTES // 1_000_000} MB.")
-    return data
-
-
-def load_model(app: App, model: str) -> Loaded:
-    """`model` is an alias, a ``models:/`` URI, or a model.tar.gz. Raises BadInput or BadData when there is none."""
+    Raises BadInput or BadData when there is none.
+    """
+    if model is None:
+        model = default_model(app)
+    if model == SHIPPED:
+        shipped = read_shipped(app.paths.shipped)
+        archive = rebuild(shipped, app.paths, app.settings.threads, app.settings.weights, _say)
+        return Found(archive, SHIPPED, f"the shipped model ({shipped.title})")
     if not model.startswith("models:/") and model not in ALIASES:
         if not Path(model).is_file():
             raise BadInput(
-                f"{model} is no model: give {', '.join(ALIASES)}, models:/NAME@ALIAS, models:/NAME/VERSION "
+                f"{model} is no model: give {SHIPPED}, {', '.join(ALIASES)}, models:/NAME@ALIAS, models:/NAME/VERSION "
                 "or a model.tar.gz."
             )
-        return Loaded(Captioner.load(Path(model), app.paths.unpacked), None)
+        return Found(Path(model), None, model)
     registry = app.registry()
     name, alias, version = _reference(app, model)
     found = registry.by_alias(name, alias) if alias else registry.by_version(name, version)
     if found is None:
         raise BadData(f"The registry has no {model} of {name}: run the pipeline first (captioner run).")
     archive = registry.fetch(found, app.paths.home / "models" / found.digest)
-    return Loaded(Captioner.load(archive, app.paths.unpacked), found.version)
+    return Found(archive, found.version, f"version {found.version} of {name}{f' ({alias})' if alias else ''}")
+
+
+def default_model(app: App) -> str:
+    """The champion where the registry has one of a real dataset; else the model that comes with the code.
+
+    The sample's champion knows rendered scenes only: it is no use to anybody's photo. A registry that is not there yet
+    is not made for the question.
+    """
+    if app.params.acquire.dataset == "sample" or not app.has_registry():
+        return SHIPPED
+    return "champion" if app.registry().by_alias(app.name, "champion") is not None else SHIPPED
 
 
 def _reference(app: App, model: str) -> tuple[str, str, str]:
@@ -148,4 +173,10 @@ def _reference(app: App, model: str) -> tuple[str, str, str]:
 
 def _plain(line: dict[str, Any]) -> str:
     # The sentence of an error names the image itself.
-    return str(line["error"]) if "error" in line else f"{line['image']}: {line['caption']}"
+    if "error" in line:
+        return str(line["error"])
+    return f"{line['image']}: {line['caption']}" + (f"  → {line['explained']}" if "explained" in line else "")
+
+
+def _say(sentence: str) -> None:
+    print(f"captioner: {sentence}", file=sys.stderr, flush=True)

@@ -29,6 +29,7 @@ STAGE_VERBS = {
     "evaluate": "caption the test split with the artifact and score it",
     "register": "put the candidates into the MLflow registry, through the gate",
     "deploy": "bring the endpoint in line with champion and challenger",
+    "ship": "make an evaluated candidate the model that comes with the code (models/shipped)",
 }
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -84,15 +85,28 @@ def parser() -> argparse.ArgumentParser:
     for name, text in STAGE_VERBS.items():
         stage = as_json(verb(name, _stage, text))
         stage.set_defaults(stage=name, candidate=None)
-        if name in ("train", "export", "evaluate"):
+        if name in ("train", "export", "evaluate", "ship"):
             stage.add_argument("candidate", help="a name from params.yaml's candidates")
 
     caption = verb("caption", _caption, "caption images: files, folders or URLs")
-    caption.add_argument("images", nargs="+", metavar="IMAGE|FOLDER|URL")
+    caption.add_argument("images", nargs="*", metavar="IMAGE|FOLDER|URL")
     caption.add_argument("--json", action="store_true", help="one JSON object a line")
-    caption.add_argument("--model", default=None, help="champion, challenger, a models:/ URI or a model.tar.gz")
+    caption.add_argument(
+        "--model",
+        default=None,
+        help="shipped, champion, challenger, a models:/ URI or a model.tar.gz (default: the champion, or while the "
+        "registry has none of a real dataset, the shipped model)",
+    )
     caption.add_argument("--beam", type=int, default=None, help="beam width (default: the model's own)")
     caption.add_argument("--top", type=int, default=None, help="how many captions (default: the model's own)")
+    caption.add_argument(
+        "--explain",
+        nargs="?",
+        const="",
+        metavar="OUT",
+        help="draw where the network looked for each word: OUT.png, or a folder for several images "
+        "(default: NAME-explained.png, explained/)",
+    )
 
     as_json(verb("up", _up, "start the local stack: Prefect, MLflow, local AWS, deployments"))
     as_json(verb("down", _down, "stop the local stack; its state stays"))
@@ -146,9 +160,12 @@ def _caption(options: argparse.Namespace) -> int:
     from captioner.bootstrap import open_app
     from captioner.captioning import caption_all
 
-    return caption_all(
-        open_app(), options.images, model=options.model, beam=options.beam, top=options.top, as_json=options.json
-    )
+    images, explain = options.images, options.explain
+    if explain and not images:
+        images, explain = [explain], ""  # `--explain photo.jpg`: what follows it is the image
+    if not images:
+        raise BadInput("There is nothing to caption: name an image, a folder or a URL.")
+    return caption_all(open_app(), images, options.model, options.beam, options.top, options.json, explain)
 
 
 def _up(options: argparse.Namespace) -> None:

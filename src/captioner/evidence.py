@@ -20,7 +20,7 @@ from captioner.gate import Evidence, Slice
 from captioner.metrics import bleu_statistics, cider_each
 from captioner.params import RegisterParams
 from captioner.paths import Paths
-from captioner.records import Prediction, read_json, read_manifest, read_predictions
+from captioner.records import ImageRecord, Prediction, read_json, read_manifest, read_predictions
 
 EACH = {"cider": cider_each, "bleu_4": bleu_statistics}
 
@@ -37,6 +37,7 @@ class Candidate:
     train: Mapping[str, Any]
     export: Mapping[str, Any]
     evaluate: Mapping[str, Any]
+    card: Mapping[str, Any] | None = None  # of a shipped model: where it comes from is there and not in this workspace
 
     @property
     def predictions(self) -> Path:
@@ -91,11 +92,24 @@ def references_of(paths: Paths, candidate: Candidate) -> dict[str, tuple[str, ..
 
     Raises BadData when the manifest has other images or references in that split by now.
     """
-    rows = read_manifest(paths.validated / "manifest.jsonl")
-    records = tuple(row for row in rows if row.split == candidate.split and row.captions)
-    if EvaluationSet(records, (), (), (), 0).digest != candidate.test_set:
+    records = _records(paths, candidate.split)
+    if _digest(records) != candidate.test_set:
         raise BadData(f"{candidate.name} was evaluated on another test set than data/validated has: run dvc repro.")
     return {row.id: row.captions for row in records}
+
+
+def test_set_of(paths: Paths, split: str) -> str:
+    """The digest of the test set that data/validated has in `split`, as reports name it. Raises BadData."""
+    return _digest(_records(paths, split))
+
+
+def _records(paths: Paths, split: str) -> tuple[ImageRecord, ...]:
+    rows = read_manifest(paths.validated / "manifest.jsonl")
+    return tuple(row for row in rows if row.split == split and row.captions)
+
+
+def _digest(records: tuple[ImageRecord, ...]) -> str:
+    return EvaluationSet(records, (), (), (), 0).digest
 
 
 def evidence(

@@ -1,4 +1,4 @@
-"""Figures of the stages' reports as PNG, for MLflow and the docs: learning curves, scores, slices, caption lengths.
+"""Figures of the stages' reports as PNG, for MLflow and the docs: learning, scores, slices, faults, caption lengths.
 
 Reports in (as they are read from JSON and CSV), bytes out; the same report gives the same bytes. Knows nothing of
 models or trackers. Matplotlib is imported when something is drawn, and without its global state.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captioner.errors import BadData
+from captioner.faults import FAULTS
 from captioner.paths import Paths
 from captioner.records import read_json, write_bytes
 
@@ -42,6 +43,8 @@ def write_figures(paths: Paths, candidate: str, folder: Path) -> list[Path]:
         report = read_json(evaluate)
         found["scores.png"] = score_bars({candidate: report})
         found["slices.png"] = slice_bars({candidate: report})
+        if report.get("faults"):
+            found["faults.png"] = fault_bars({candidate: report})
     if lengths.is_file():
         found["lengths.png"] = caption_lengths(lengths)
     for name, data in found.items():
@@ -112,6 +115,29 @@ def slice_bars(reports: Mapping[str, Report]) -> bytes:
     axes.set_xlabel("dashed: all images")
     if len(reports) > 1:
         _legend(figure, len(reports))
+    return _png(figure)
+
+
+def fault_bars(reports: Mapping[str, Report]) -> bytes:
+    """The share of captions by fault of each candidate's evaluate report, beside people's captions. Raises BadData."""
+    first = next(iter(reports.values()))
+    shares = _rows(first.get("faults"), "The evaluate report has no faults")
+    names = [name for name in FAULTS if name in shares]
+    bars = {name: [report["faults"].get(n, {}).get("captions", 0.0) for n in names] for name, report in reports.items()}
+    bars["a person (one reference less)"] = [first["faults"][name]["people"] for name in names]
+    figure, (axes,) = _axes("Share of captions by fault", height=0.9 + (0.16 + 0.18 * len(bars)) * len(names))
+    width = 0.8 / len(bars)
+    colours = (*COLOURS[: len(reports)], PERSON)
+    for place, (name, values) in enumerate(bars.items()):
+        at = [spot + (place - (len(bars) - 1) / 2) * width for spot in range(len(names))]
+        drawn = axes.barh(at, values, width * 0.9, color=colours[place], label=name)
+        axes.bar_label(drawn, fmt="{:.1%}", fontsize=7, color=SOFT, padding=2)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=LINE)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    _legend(figure, len(bars))
     return _png(figure)
 
 

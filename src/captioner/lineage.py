@@ -5,9 +5,10 @@ Reads ``git`` and ``dvc.lock``; knows nothing of MLflow, and changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from captioner.errors import BadData
+from captioner.paths import Paths
 
 UNKNOWN = "unknown"
 # DVC writes these itself during the run that is being recorded; dvc.lock is recorded whole beside the flag.
@@ -34,12 +36,15 @@ class GitState:
         return {"captioner.git_sha": self.sha, "captioner.git_dirty": str(self.dirty).lower()}
 
 
-def git_state(root: Path) -> GitState:
-    """The state of the repository that `root` lies in. Untracked files that git does not ignore make it dirty."""
+def git_state(root: Path, besides: Sequence[str] = ()) -> GitState:
+    """The state of the repository that `root` lies in. Untracked files that git does not ignore make it dirty.
+
+    `besides`: pathspecs of what may differ all the same.
+    """
     sha = _git(root, "rev-parse", "--verify", "HEAD")
     if not sha:
         return GitState("", False)
-    changes = _git(root, "status", "--porcelain", "--", ".", *OWN_TRACES)
+    changes = _git(root, "status", "--porcelain", "--", ".", *OWN_TRACES, *besides)
     # A status that cannot be read is no proof of a clean tree.
     return GitState(sha, changes is None or bool(changes))
 
@@ -60,6 +65,21 @@ def dvc_hashes(lock: Path) -> dict[str, str]:
         return {}
     outs = (out for stage in stages.values() if isinstance(stage, Mapping) for out in stage.get("outs") or ())
     return {str(out["path"]): str(out["md5"]) for out in outs if "md5" in out and "path" in out}
+
+
+def hashes_of_reports(paths: Paths, stages: Mapping[str, str]) -> dict[str, str]:
+    """DVC's hash of folders under data/ (name → the stage that writes it); UNKNOWN where dvc.lock is of another run.
+
+    The lock is of this run when it has the stage's report as it lies here.
+    """
+    hashes = dvc_hashes(paths.root / "dvc.lock")
+    found = {}
+    for name, stage in stages.items():
+        report = paths.report(stage)
+        known = hashes.get(f"reports/{report.name}")
+        here = hashlib.md5(report.read_bytes(), usedforsecurity=False).hexdigest() if report.is_file() else None
+        found[name] = hashes.get(f"data/{name}", UNKNOWN) if known is not None and known == here else UNKNOWN
+    return found
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -18,6 +18,7 @@ from captioner.errors import BadParams
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+View = Literal["flip", "zoom", "zoom-flip"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -88,10 +89,28 @@ class FeaturesParams(Section):
     engine: Literal["tensorflow", "openvino"] = Field(
         default="tensorflow", description="what runs the network; openvino needs the extra of that name"
     )
+    views: tuple[View, ...] = Field(default=(), description="views of the training images beside the plain one")
+
+
+class ScstParams(Section):
+    """Self-critical training on CIDEr, from the best weights of cross-entropy on."""
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    samples: int = Field(ge=2, description="captions drawn for each image and step")
+    patience: int = Field(ge=1, description="epochs without a better dev score")
+    brevity: bool = Field(default=True, description="short captions are worth less, by BLEU's brevity penalty")
 
 
 class TrainParams(Section):
     seed: int = Field(ge=0)
+    objective: Literal["cross-entropy", "scst"] = Field(
+        default="cross-entropy", description="scst: cross-entropy first, then the section scst"
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32", description="of matrix products in training; the rest, and all of decoding, is float32"
+    )
     epochs: int = Field(ge=1)
     images_per_batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
@@ -103,6 +122,17 @@ class TrainParams(Section):
     monitor: Literal["cider", "bleu_4"] = "cider"
     patience: int = Field(ge=1, description="epochs without a better dev score")
     dev_images: int = Field(ge=1, description="images captioned after each epoch")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' running average; 0 is none")
+    views: tuple[View, ...] = Field(
+        default=(), description="views of the images beside the plain one; of features.views"
+    )
+    scst: ScstParams | None = None
+
+    @model_validator(mode="after")
+    def _scst_has_its_section(self) -> TrainParams:
+        if self.objective == "scst" and self.scst is None:
+            raise ValueError("objective is 'scst', but train.scst is missing")
+        return self
 
 
 class DecoderParams(Section):
@@ -112,6 +142,7 @@ class DecoderParams(Section):
     units: int = Field(ge=8)
     embedding: int = Field(ge=8)
     dropout: float = Field(ge=0, lt=1)
+    members: int = Field(default=1, ge=1, le=8, description="networks, from one seed each, that decide together")
     word_vectors: str | None = Field(default=None, description="a GloVe text file to start the embedding from")
 
 
@@ -146,6 +177,9 @@ class RegisterParams(Section):
     min_slice: int = Field(ge=1, description="smaller slices are shown and not judged")
     min_distinct: Share = Field(description="share of distinct captions below which the model has collapsed")
     min_score: float = Field(default=0.0, ge=0, description="a first champion's floor")
+    first_champion: Literal["shipped"] | None = Field(
+        default=None, description="shipped: while there is no champion, the model in models/shipped is registered first"
+    )
 
 
 class DeployParams(Section):
@@ -175,6 +209,13 @@ class Params(Section):
         for name in self.candidates:
             if name not in self.decoders:
                 raise ValueError(f"no candidate {name!r} in decoders; there is: {', '.join(sorted(self.decoders))}")
+        return self
+
+    @model_validator(mode="after")
+    def _views_are_made(self) -> Params:
+        missing = [view for view in self.train.views if view not in self.features.views]
+        if missing:
+            raise ValueError(f"train.views names {', '.join(missing)}, which features.views does not make")
         return self
 
     def decoder(self, candidate: str) -> DecoderParams:

@@ -46,6 +46,10 @@ class Paths:
         """features: ``index.json`` and ``features-NNN.npy``, in the order of the validated manifest."""
         return self.root / "data" / "features"
 
+    def view(self, view: str) -> Path:
+        """The training images' features in another view than the plain one, below `features`."""
+        return self.features / view
+
     @property
     def incoming(self) -> Path:
         return self.root / "data" / "incoming"
@@ -61,6 +65,11 @@ class Paths:
     def predictions(self, candidate: str) -> Path:
         """evaluate@C: ``predictions.jsonl``, saved before anything is scored, and the gallery page."""
         return self.root / "models" / "candidates" / candidate / "evaluated"
+
+    @property
+    def shipped(self) -> Path:
+        """The model that comes with the code, in git: ``card.json``, ``decoder.json``, ``weights.npz`` and others."""
+        return self.root / "models" / "shipped"
 
     def report(self, stage: str, candidate: str | None = None) -> Path:
         """A stage's report, a small JSON file that is a DVC metric: ``reports/STAGE[-CANDIDATE].json``."""
@@ -87,6 +96,11 @@ class Paths:
     def unpacked(self) -> Path:
         """Artifacts unpacked for loading, one folder per digest."""
         return self.home / "artifacts"
+
+    @property
+    def rebuilt(self) -> Path:
+        """The shipped model's artifact, rebuilt on this machine, one folder for what it was rebuilt from."""
+        return self.home / "shipped"
 
     @property
     def mlflow(self) -> Path:

@@ -29,7 +29,7 @@ class _Silent:
 
 
 class _Lines:
-    def __init__(self, task: str, total: int, unit: str) -> None:
+    def __init__(self, task: str, total: int | None, unit: str) -> None:
         self.task, self.total, self.unit = task, total, unit
         self.done, self.note, self.last = 0, "", 0.0
 
@@ -46,8 +46,8 @@ class _Lines:
 
 
 @contextmanager
-def track(task: str, total: int, unit: str) -> Iterator[Progress]:
-    """Show progress of `total` units of `task` for as long as the block runs."""
+def track(task: str, total: int | None, unit: str) -> Iterator[Progress]:
+    """Show progress of `total` units of `task` (None: nobody knows how many) for as long as the block runs."""
     how = os.environ.get("CAPTIONER_PROGRESS") or ("bar" if sys.stderr.isatty() else "none")
     if how == "none":
         yield _Silent()

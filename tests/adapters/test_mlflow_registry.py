@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from captioner.adapters.mlflow_store import database_uri
 from captioner.adapters.mlflow_tracking import MlflowTracker
 from captioner.digests import sha256_file
 from captioner.errors import BadData
+from captioner.model.captioner import Captioner
 from captioner.params import load_params
 from captioner.paths import Paths
+from captioner.shipped import read_shipped, repeats
 from captioner.stages import register
 from tests.adapters.conftest import Server, registered, store_uri
 from tests.evaluated import good, write_candidate, write_test_set
@@ -105,6 +108,37 @@ def test_a_version_that_others_registered_is_said(mlflow_paths: Paths, tmp_path:
 def test_a_missing_artifact_is_said(mlflow_paths: Paths, tmp_path: Path) -> None:
     with pytest.raises(BadData, match="run export first"):
         MlflowRegistry(database_uri(mlflow_paths), mlflow_paths).create("x", tmp_path / "model.tar.gz", "run", {})
+
+
+def test_the_shipped_model_on_a_real_store(
+    mlflow_paths: Paths, paths: Paths, shipped_project: Path, tmp_path: Path
+) -> None:
+    name, uri = "shipped-first", database_uri(mlflow_paths)
+    shutil.copytree(shipped_project / "models" / "shipped", paths.shipped)
+    write_test_set(paths)
+    write_candidate(paths, "attention")
+    params = load_params(paths.params).register_.model_copy(update={"first_champion": "shipped"})
+    tracker, registry = MlflowTracker(uri, name, mlflow_paths), MlflowRegistry(uri, mlflow_paths)
+
+    report = register.run(params, paths, tracker, registry, name, ("attention",))
+
+    assert [(one.candidate, one.outcome) for one in report.candidates] == [
+        ("shipped", "champion"),
+        ("attention", "challenger"),
+    ]
+    champion = registry.by_alias(name, "champion")
+    assert champion is not None
+    assert champion.digest == read_shipped(paths.shipped).digest
+    model = Captioner.load(registry.fetch(champion, tmp_path / "fetched"), paths.unpacked)
+    assert repeats(model, read_shipped(paths.shipped).card["golden"])
+    client = mlflow_store.client(uri)
+    run = client.get_run(report.candidates[0].run_id)
+    assert run.data.params["decoder.units"] == "12"
+    assert run.data.tags["captioner.shipped_digest"] == champion.digest
+    listed = {
+        file.path for folder in ("reports", "evaluation") for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert listed == {"reports/card.json", "reports/README.md", "evaluation/predictions.jsonl"}
 
 
 @pytest.mark.parametrize("where", ["sqlite", "server"])

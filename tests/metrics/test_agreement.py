@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from captioner.metrics import CiderScorer, bleu, nltk_bleu, score
+from captioner.records import read_manifest, read_predictions
 from captioner.text import tokenize
+from tests.learned import CANDIDATE, Learned
 from tests.sentences import corpus
 
 TOLERANCE = 1e-3  # of the x100 scale
+
+pytestmark = pytest.mark.timeout(600)  # one corpus is a model's, which is trained first
 
 Corpus = tuple[list[str], list[list[str]]]
 
@@ -39,7 +43,15 @@ def people(flickr8k: Path) -> Corpus:
     return [captions[image][0] for image in kept], [captions[image][1:] for image in kept]
 
 
-@pytest.fixture(params=["made_up", "people"])
+@pytest.fixture(scope="module")
+def model(learned: Learned) -> Corpus:
+    """What a model said of the sample's test scenes, as its evaluation saved it."""
+    rows = {row.id: list(row.captions) for row in read_manifest(learned.paths.validated / "manifest.jsonl")}
+    said = read_predictions(learned.paths.predictions(CANDIDATE) / "predictions.jsonl")
+    return [one.captions[0].caption for one in said], [rows[one.id] for one in said]
+
+
+@pytest.fixture(params=["made_up", "people", "model"])
 def captions(request: pytest.FixtureRequest) -> Corpus:
     found: Corpus = request.getfixturevalue(request.param)
     return found
@@ -94,6 +106,19 @@ def test_rouge_is_that_of_pycocoevalcap(captions: Corpus) -> None:
 
     mean, _ = Rouge().compute_score(*as_coco(captions))
     assert score(*captions).rouge_l == pytest.approx(100 * mean, abs=TOLERANCE)
+
+
+def test_the_report_of_a_model_says_what_the_others_say(learned: Learned, model: Corpus) -> None:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+
+    found = learned.report.scores
+    assert found.images == len(model[0])
+    theirs, _ = Bleu(4).compute_score(*as_coco(model), verbose=0)
+    ours = [found.bleu_1, found.bleu_2, found.bleu_3, found.bleu_4]
+    assert ours == pytest.approx([100 * value for value in theirs], abs=TOLERANCE)
+    assert ours == pytest.approx(nltk_bleu(*model), abs=1e-8)
+    assert found.cider == pytest.approx(100 * Cider().compute_score(*as_coco(model))[0], abs=TOLERANCE)
 
 
 def test_people_score_what_is_known_of_people(people: Corpus) -> None:

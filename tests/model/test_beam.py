@@ -20,8 +20,7 @@ class Table:
 
     vocabulary = WORDS
 
-    class params:
-        units = 1
+    state_size = 1
 
     def initial(self, context, rows):
         zeros = tf.zeros([tf.shape(context["table"])[0], rows, 1])

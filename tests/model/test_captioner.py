@@ -16,6 +16,7 @@ from captioner.golden import golden_images
 from captioner.images import normalise
 from captioner.model.captioner import CARD, Captioner, unpack
 from captioner.paths import Paths
+from captioner.text import detokenize
 from tests.tiny import make_tiny_artifact, write_tiny_model
 
 
@@ -132,3 +133,31 @@ def test_a_one_pixel_image_is_captioned(captioner: Captioner) -> None:
     pixel = io.BytesIO()
     Image.new("RGB", (1, 1), (200, 30, 30)).save(pixel, "PNG")
     assert captioner.caption([pixel.getvalue()])[0]
+
+
+def test_it_tells_where_it_looked_for_each_word_of_what_it_says(captioner: Captioner, photos: list[bytes]) -> None:
+    for beam in (None, 1, 5):
+        found = captioner.explain(photos[0], beam)
+        assert found.caption == captioner.caption(photos[:1], beam)[0][0].caption
+        assert detokenize(list(found.words)) == found.caption
+        assert found.attention.shape == (len(found.words), captioner.card["features"]["cells"])
+        np.testing.assert_allclose(found.attention.sum(axis=1) + found.sentinel, 1.0, atol=1e-5)
+
+
+def test_a_model_that_cannot_tell_says_why(paths: Paths, photos: list[bytes], captioner: Captioner) -> None:
+    merge = Captioner.load(write_tiny_model(paths, "merge", "merge"), paths.unpacked)
+    with pytest.raises(BadInput, match=r"network \(merge\) does not look at parts of the picture"):
+        merge.explain(photos[0])
+    assert merge.card["explains"] is False
+    del merge.card["explains"]  # as in artifacts that were exported before
+    with pytest.raises(BadInput, match="exported before there was --explain"):
+        merge.explain(photos[0])
+    with pytest.raises(BadImage, match="cannot be decoded"):
+        captioner.explain(b"not an image")
+
+
+def test_the_card_is_read_without_loading_the_model(captioner: Captioner, tiny_artifact: Path, tmp_path: Path) -> None:
+    assert Captioner.card_of(tiny_artifact) == captioner.card
+    (tmp_path / "model.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(BadData, match="not a whole model archive"):
+        Captioner.card_of(tmp_path / "model.tar.gz")

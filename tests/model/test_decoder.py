@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioner.model.decoder import Dropout, Packing, build_decoder
+from captioner.model.beam import beam_search
+from captioner.model.decoder import build_decoder
+from captioner.model.dropout import Dropout
+from captioner.model.ensemble import Ensemble
+from captioner.model.recurrence import Packing
+from captioner.model.trained import read_trained, weights_of, write_trained
 from captioner.model.training import Trainer, epoch_batches
 from captioner.params import DecoderParams, TrainParams
-from captioner.text import END, PAD, START
+from captioner.text import END, PAD, SPECIAL, START, Vocabulary
+from tests.tiny import META
 
 KINDS = ("merge", "attention")
 
@@ -117,3 +125,53 @@ def test_the_loss_is_cross_entropy_on_real_tokens_only(grid: tf.Tensor) -> None:
     assert losses[0][1] == losses[1][1] == 4
     assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-6)
     assert losses[0][0] == pytest.approx(np.log(decoder.vocabulary), abs=0.5)
+
+
+class TestEnsemble:
+    @pytest.fixture
+    def members(self) -> list:
+        params = DecoderParams(kind="attention", units=8, embedding=8, dropout=0.0, members=2)
+        return [build_decoder(params, 12, channels=6, seed=seed) for seed in (1, 2)]
+
+    def test_its_probabilities_are_the_mean_of_its_members(self, members: list, grid: tf.Tensor) -> None:
+        together = Ensemble(members)
+        tokens = tf.constant([[START, 5], [7, 8]])
+        context = together.image(grid)
+        logits, state = together.step(context, tokens, together.initial(context, 2))
+        alone = []
+        for member in members:
+            own = member.image(grid)
+            alone.append(tf.nn.softmax(member.step(own, tokens, member.initial(own, 2))[0]).numpy())
+        np.testing.assert_allclose(tf.exp(logits), np.mean(alone, axis=0), atol=1e-6)
+        assert state[0].shape[-1] == together.state_size == 16
+
+    def test_equal_members_decide_as_one_does(self, members: list, grid: tf.Tensor) -> None:
+        one = members[0]
+        ids, scores = beam_search(one, one.image(grid), 3, 5, 0.7)
+        both = Ensemble([one, one])
+        same_ids, same_scores = beam_search(both, both.image(grid), 3, 5, 0.7)
+        assert same_ids.numpy().tolist() == ids.numpy().tolist()
+        np.testing.assert_allclose(same_scores, scores, atol=1e-5)
+
+    def test_it_is_read_back_as_it_was_written(self, members: list, grid: tf.Tensor, tmp_path: Path) -> None:
+        vocabulary = Vocabulary((*SPECIAL, *"abcdefgh"))
+        write_trained(tmp_path, Ensemble(members), vocabulary, META, max_words=5)
+        network, _, _, _ = read_trained(tmp_path)
+        written = weights_of(Ensemble(members))
+        read = weights_of(network)
+        assert {name.split("/")[0] for name in read} == {"0", "1"}
+        for name, array in read.items():
+            np.testing.assert_array_equal(array, written[name].astype(np.float16).astype(np.float32))
+
+
+def test_the_average_of_the_weights_stands_in_for_a_while_only(grid: tf.Tensor) -> None:
+    decoder = tiny("attention")
+    trainer = Trainer(decoder, train_params(ema=0.9, learning_rate=0.05, epochs=20), 0.0, 1)
+    for step in range(20):
+        trainer.train(grid.numpy().astype(np.float16), CAPTIONS, step)
+    raw = weights_of(decoder)
+    with trainer.averaged():
+        averaged = weights_of(decoder)
+    assert any(not np.allclose(raw[name], averaged[name]) for name in raw)
+    for name, array in weights_of(decoder).items():
+        np.testing.assert_array_equal(array, raw[name])

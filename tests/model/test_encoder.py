@@ -72,6 +72,18 @@ class TestLite0:
         logits = lite.classify(grid.mean(axis=1), lite.load_weights(LITE0, cache))
         assert int(logits.argmax()) in classes
 
+    @pytest.mark.parametrize(("name", "cells"), [("efficientnet-lite1", 64), ("efficientnet-lite2", 81)])
+    def test_its_sisters_name_it_too_at_their_own_resolution(self, name: str, cells: int, cache: Path) -> None:
+        kind = lite.LITES[name]
+        sister = load_encoder(name, cache=cache)
+        assert sister.meta == describe(name, "grid", None, cache)
+        assert sister.cells == cells
+        weights = lite.load_weights(kind, cache)
+        for photo, classes in (("chelsea.png", CATS), ("coffee.png", ESPRESSO_OR_CUP), ("camera.png", TRIPOD)):
+            image = decode_and_resize(tf.io.read_file(str(PHOTOS / photo)), kind.image_size)
+            grid = sister.encode(image[None]).numpy()
+            assert int(lite.classify(grid.mean(axis=1), weights).argmax()) in classes
+
     def test_a_feature_is_a_grid_of_activations_not_a_softmax(self, encoder: Encoder, photos: tf.Tensor) -> None:
         grid = encoder.encode(photos).numpy()
         assert grid.shape == (len(photos), 49, 1280) == (len(photos), encoder.cells, encoder.channels)
@@ -196,7 +208,7 @@ class TestNames:
     def test_every_constructor_of_keras_applications_has_a_name(self) -> None:
         constructors = {name for name in dir(keras.applications) if name[0].isupper()}
         assert {application.constructor for application in zoo.ZOO.values()} == constructors
-        assert NAMES[0] == "efficientnet-lite0"
+        assert NAMES[:3] == ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 
     @pytest.mark.parametrize("name", sorted(zoo.ZOO))
     def test_a_name_is_its_constructors(self, name: str) -> None:

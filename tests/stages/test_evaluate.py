@@ -29,7 +29,7 @@ from captioner.records import (
     read_predictions,
     write_manifest,
 )
-from captioner.stages.evaluate import check_fit, judge, predict, run
+from captioner.stages.evaluate import check_fit, judge, predict, run, score_dev
 
 PARAMS = EvaluateParams(split="test", batch=4, gallery=3, seed=0)
 META = FeaturesMeta("tiny", "grid", 8, 2, 4, "0" * 64, "test")
@@ -133,8 +133,17 @@ def test_the_report_says_what_was_found(paths: Paths, data: tuple[PackedFeatures
     assert report.slices["combination/unseen"].images == sum(r.tags["combination"] == "unseen" for r in test.records)
     assert report.slices["length/short"].images == 24
     assert report.slices["length/short"].cider == pytest.approx(report.scores.cider)
+    assert report.wording["captions"].mean_words == pytest.approx(report.scores.mean_words)
+    assert 0 < report.length_distance < 1
+    assert report.dev is None
+    assert report.gap == {}
     # The nearest training image shows the same thing under another number.
     assert 0 < report.baseline.bleu_4 < 100
+    assert [one.index for one in report.shown] == list(range(24))
+    assert [one.id for one in report.shown] == sorted(record.id for record in test.records)
+    assert len(report.worst) == 10
+    assert [one.cider for one in report.worst] == sorted(one.cider for one in report.worst)
+    assert all(one.faults[0].startswith(one.fault) for one in report.worst)
     written = read_json(paths.report("evaluate", "merge"))
     assert written == json.loads(json.dumps(asdict(report)))
     assert written["digest"] == "d" * 64
@@ -153,7 +162,7 @@ def test_plots_and_gallery_lie_beside_the_report(paths: Paths, data: tuple[Packe
     features, test = data
     judge(PARAMS, paths, "merge", "d" * 64, test, features, predictions_of(test, truth(test)))
     folder = paths.plots("evaluate", "merge")
-    assert sorted(file.name for file in folder.iterdir()) == ["lengths.csv", "scores.csv", "slices.csv"]
+    assert sorted(file.name for file in folder.iterdir()) == ["faults.csv", "lengths.csv", "scores.csv", "slices.csv"]
     slices = (folder / "slices.csv").read_text().splitlines()
     assert slices[0] == "slice,images,cider,bleu_4"
     assert any(line.startswith("combination/seen,") for line in slices)
@@ -163,11 +172,13 @@ def test_plots_and_gallery_lie_beside_the_report(paths: Paths, data: tuple[Packe
     assert float(scores[1].split(",")[1]) == pytest.approx(100.0)
     assert len((folder / "lengths.csv").read_text().splitlines()) == 32
     html = (paths.predictions("merge") / "gallery.html").read_text()
-    assert html.count("<img ") == 9
-    assert html.count("<figcaption>") == 9
+    # Three of each kind (ten worst only where there are thirty images), and all 24 by index.
+    assert html.count("<img ") == html.count("<figcaption>") == 3 + 3 + 3 + 24
+    assert html.count('<ul class="notes">') == 3
+    assert html.count("<svg ") == 1
 
 
-@pytest.mark.parametrize(("images", "shown"), [(3, 1), (7, 2), (10, 3), (15, 6), (25, 9)])
+@pytest.mark.parametrize(("images", "shown"), [(3, 2), (7, 4), (10, 7), (15, 12), (25, 19)])
 def test_a_small_test_set_shows_each_image_once_at_most(paths: Paths, images: int, shown: int) -> None:
     write_images(paths, images)
     features = PackedFeatures.open(paths.features)
@@ -175,8 +186,11 @@ def test_a_small_test_set_shows_each_image_once_at_most(paths: Paths, images: in
     many = PARAMS.model_copy(update={"gallery": 50})
     judge(many, paths, "merge", "", test, features, predictions_of(test, truth(test)))
     html = (paths.predictions("merge") / "gallery.html").read_text()
-    assert html.count("<img ") == sum(f">{record.id}<" in html for record in test.records) == shown
-    assert 0 < html.count("<section ") <= 3
+    assert html.count("<img ") == shown
+    by_score = [html.count(f">{record.id}<") for record in test.records]
+    assert max(by_score) == 1, "among the worst, the best and the random ones no image stands twice"
+    assert [html.count(f" · {record.id}<") for record in test.records] == [1] * len(test.records)
+    assert 0 < html.count("<section ") <= 4
     assert html.count('<div class="cards"></div>') == 0
 
 
@@ -190,7 +204,7 @@ def test_outs_are_the_same_bytes_each_time(paths: Paths, data: tuple[PackedFeatu
 
     first, second = outs(), outs()
     assert first == second
-    assert len(first) == 5
+    assert len(first) == 6
     for name, content in first.items():
         assert str(paths.root).encode() not in content, name
 
@@ -230,6 +244,11 @@ def test_with_a_real_artifact(paths: Paths) -> None:
     saved = read_predictions(paths.predictions("merge") / "predictions.jsonl")
     assert len(saved) == 6
     assert all(len(one.captions) == 3 for one in saved)
+    on_dev = read_predictions(paths.predictions("merge") / "predictions-dev.jsonl")
+    assert report.dev is not None
+    assert report.dev.images == len(on_dev) == 3
+    assert {one.id for one in on_dev}.isdisjoint(one.id for one in saved)
+    assert report.gap["bleu_1"] == pytest.approx(report.dev.bleu_1 - report.scores.bleu_1)
     assert all(one.captions[0].log_probability < 0 for one in saved)
     assert report.scores.mean_words == pytest.approx(
         np.mean([len(one.captions[0].caption.split()) for one in saved]), abs=1.0
@@ -247,3 +266,47 @@ def test_images_without_references_are_counted(paths: Paths) -> None:
     test = select(read_manifest(paths.validated / "manifest.jsonl"), features.ids, "test")
     report = judge(PARAMS, paths, "merge", "", test, features, predictions_of(test, truth(test)))
     assert (report.images, report.without_references) == (18, 6)
+
+
+def test_tuning_on_dev_never_looks_at_test(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, _ = data
+    manifest = read_manifest(paths.validated / "manifest.jsonl")
+    nobody = Told([])  # would have nothing to say about any image
+    tuning = PARAMS.model_copy(update={"split": "dev"})
+    assert score_dev(tuning, paths, "merge", nobody, manifest, features) is None
+    assert nobody.batches == []
+
+
+def test_without_a_dev_split_there_is_no_gap(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, _ = data
+    manifest = read_manifest(paths.validated / "manifest.jsonl")
+    bare = [replace(record, captions=()) if record.split == "dev" else record for record in manifest]
+    assert score_dev(PARAMS, paths, "merge", Told([]), bare, features) is None
+    found = score_dev(PARAMS, paths, "merge", Told(["a red ball"] * 12), manifest, features)
+    assert found is not None
+    assert found.images == 12
+
+
+def test_the_report_reads_as_text(paths: Paths, data: tuple[PackedFeatures, EvaluationSet]) -> None:
+    features, test = data
+    report = judge(
+        PARAMS,
+        paths,
+        "merge",
+        "",
+        test,
+        features,
+        predictions_of(test, truth(test)),
+        score(truth(test), test.references),
+    )
+    text = report.render()
+    for words in (
+        "merge on 24 images of test",
+        "this model",
+        "on dev",
+        "a person",
+        "length/short",
+        "fault",
+        "lowest CIDEr",
+    ):
+        assert words in text, words

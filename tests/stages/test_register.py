@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from captioner.errors import BadData, GateFailed
 from captioner.params import RegisterParams, load_params
 from captioner.paths import Paths
+from captioner.records import write_json
+from captioner.shipped import Shipped, read_shipped
 from captioner.stages import register
 from captioner.stages.register import RegisterReport, report_path
 from tests.evaluated import good, references, write_candidate, write_test_set
@@ -248,13 +251,19 @@ def test_the_training_run_is_found_by_its_weights_and_completed(
     assert trained.latest["test_cider"] > 50
     assert trained.latest["slice_cider/dog"] > 0
     assert 0 < trained.latest["baseline/cider"] < trained.latest["test_cider"]
+    assert trained.latest["artifact_on_dev/cider"] > 50
+    assert trained.latest["dev_gap/cider"] == 0
+    assert trained.latest["wording/copied"] == 0.25
+    assert trained.latest["wording_mean_words/captions"] > 5
+    assert trained.latest["faults_captions/wrong subject"] == 0
+    assert not [name for name in trained.latest if name.startswith("dev_") and not name.startswith("dev_gap/")]
     assert trained.kept_params["export"]["beam"] == 3
     assert "train" not in trained.kept_params  # the train stage logged them
     for file in ("evaluation/predictions.jsonl", "evaluation/gallery.html", "dvc.lock", "params.yaml"):
         assert file in trained.files
     assert trained.files["data_docs/index.html"] == b"docs"
     assert "plots/train-merge/epochs.csv" in trained.files
-    for figure in ("learning", "scores", "slices"):
+    for figure in ("learning", "scores", "slices", "faults"):
         assert trained.files[f"figures/{figure}.png"].startswith(b"\x89PNG")
 
 
@@ -293,6 +302,105 @@ def test_a_version_carries_its_lineage(paths: Paths, registered: Register, regis
     assert set(json.loads(tags["captioner.slices"])) == {"dog", "cat", "horse", "bird"}
     assert tags["captioner.candidate"] == "merge"
     assert len(tags["captioner.test_set"]) == 64
+
+
+# The shipped model as the first champion
+
+
+@pytest.fixture
+def with_shipped(paths: Paths, shipped_project: Path) -> Shipped:
+    """The project has a shipped model, which was evaluated on the test set that it has."""
+    shutil.copytree(shipped_project / "models" / "shipped", paths.shipped)
+    return read_shipped(paths.shipped)
+
+
+def test_the_shipped_model_is_the_first_champion_which_a_new_one_must_beat(
+    paths: Paths, registered: Register, registry: FakeRegistry, with_shipped: Shipped
+) -> None:
+    write_candidate(paths, "merge", wrong_for(2))
+    write_candidate(paths, "attention", other_words)
+    with pytest.raises(GateFailed, match=r"^merge: refused.*CIDEr differs from that of version 1, the champion"):
+        registered("merge", first_champion="shipped")
+    report = registered("attention", first_champion="shipped", margin=1000.0, max_slice_drop=1000.0)
+    assert report.champion == "1"
+    assert [one.candidate for one in report.candidates] == ["attention"]  # once there is a champion, it is left alone
+    assert report.candidates[0].outcome == "challenger"
+    champion = registry.by_alias(NAME, "champion")
+    assert champion.digest == with_shipped.digest
+    assert champion.tags["captioner.candidate"] == "shipped"
+    assert champion.tags["captioner.gate"] == "passed"
+
+
+def test_the_shipped_models_lineage_is_its_cards(
+    paths: Paths, registered: Register, registry: FakeRegistry, tracker: FakeTracker, with_shipped: Shipped
+) -> None:
+    card = {**with_shipped.card, "git": {"sha": "c0ffee", "dirty": False}}
+    card["dataset"] = {**card["dataset"], "dvc": {"raw": "r.dir", "validated": "v.dir"}}
+    write_json(paths.shipped / "card.json", card)
+    (paths.root / "dvc.lock").write_text("stages: {validate: {outs: [{path: data/validated, md5: other.dir}]}}")
+    write_candidate(paths, "attention", other_words)
+    registered("attention", first_champion="shipped", margin=1000.0, max_slice_drop=1000.0)
+
+    tags = registry.by_alias(NAME, "champion").tags
+    assert tags["captioner.git_sha"] == "c0ffee"
+    assert tags["captioner.dataset"] == "flickr8k"
+    assert tags["captioner.shipped_digest"] == with_shipped.digest
+    assert (tags["captioner.dvc.raw"], tags["captioner.dvc.validated"]) == ("r.dir", "v.dir")
+    run = tracker.runs[0]
+    assert run.kept_tags["captioner.git_sha"] == "c0ffee"
+    assert ("validated", "v.dir", "data/validated", "captions") in run.datasets
+    assert run.kept_params["decoder"]["units"] == 12
+    assert run.files["evaluation/predictions.jsonl"] == (paths.shipped / "predictions.jsonl").read_bytes()
+    assert run.files.keys() >= {"reports/card.json", "reports/README.md"}
+    challenger = registry.by_alias(NAME, "challenger").tags
+    assert challenger["captioner.dvc.validated"] == "other.dir"
+    assert "captioner.shipped_digest" not in challenger
+
+
+def test_a_shipped_model_of_another_test_set_is_not_used_and_that_is_said(
+    paths: Paths, registered: Register, registry: FakeRegistry, with_shipped: Shipped
+) -> None:
+    write_test_set(paths, images=59)
+    write_candidate(paths, "attention", images=59)
+    report = registered("attention", first_champion="shipped")
+    assert [one.candidate for one in report.candidates] == ["attention"]
+    assert report.candidates[0].outcome == "champion"
+    assert "The shipped model was evaluated on the test set" in report.render().splitlines()[0]
+    assert "not registered as the first champion" in report.markdown()
+
+
+def test_without_a_shipped_model_the_first_candidate_is_champion(paths: Paths, registered: Register) -> None:
+    write_candidate(paths, "attention")
+    report = registered("attention", first_champion="shipped")
+    assert report.candidates[0].outcome == "champion"
+    assert report.notes == ("There is no shipped model (models/shipped) to be the first champion.",)
+
+
+def test_a_profile_that_does_not_ask_never_meets_it(paths: Paths, registered: Register, with_shipped: Shipped) -> None:
+    write_candidate(paths, "attention")
+    report = registered("attention")
+    assert [one.candidate for one in report.candidates] == ["attention"]
+    assert report.notes == ()
+    assert load_params(paths.params).register_.first_champion is None
+    assert load_params(paths.profiles / "folder.yaml").register_.first_champion is None
+    assert load_params(paths.profiles / "flickr8k.yaml").register_.first_champion == "shipped"
+
+
+def test_a_shipped_model_that_the_gate_refuses_is_in_nobodys_way(
+    paths: Paths, registered: Register, registry: FakeRegistry, with_shipped: Shipped
+) -> None:
+    # Another artifact than the evaluated one, as another TensorFlow would build it, which says something else.
+    card = dict(with_shipped.card)
+    card["artifact"] = {**card["artifact"], "digest": "0" * 64}
+    card["golden"] = {name: {**said, "caption": "a car"} for name, said in card["golden"].items()}
+    write_json(paths.shipped / "card.json", card)
+    write_candidate(paths, "attention")
+    report = registered("attention", first_champion="shipped")
+    assert [(one.candidate, one.outcome) for one in report.candidates] == [
+        ("shipped", "refused"),
+        ("attention", "champion"),
+    ]
+    assert registry.by_alias(NAME, "champion").tags["captioner.candidate"] == "attention"
 
 
 # What is wrong is said in one sentence

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +16,12 @@ from captioner.errors import BadData
 from captioner.paths import Paths
 from captioner.records import read_json, read_manifest, write_manifest
 from captioner.stages import train
+from captioner.stages.fitting import Epoch, out_of_patience
 from tests.fakes import FakeTracker
+from tests.local_aws import until
 from tests.tiny import decoder_params, train_params, write_data
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -40,54 +48,105 @@ def test_it_learns_what_the_features_say(data: Paths) -> None:
     assert read_json(data.report("train", "attention"))["weights_digest"] == report.weights_digest
 
 
-def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(data: Paths) -> None:
-    run(data)
+@pytest.mark.parametrize("kind", ["merge", "attention"])
+def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(data: Paths, kind: str) -> None:
+    decoder = decoder_params(kind)
+    run(data, decoder=decoder)
     first = outs(data)
-    run(data)
+    run(data, decoder=decoder)
     assert outs(data) == first
-    run(data, seed=2)
+    run(data, decoder=decoder, seed=2)
     assert outs(data)["weights.npz"] != first["weights.npz"]
 
 
-@pytest.mark.parametrize("kind", ["merge", "attention"])
-def test_a_run_cut_short_ends_like_an_unbroken_one(data: Paths, kind: str) -> None:
-    decoder = decoder_params(kind)
-    run(data, decoder=decoder, epochs=4)
+SCST = {"epochs": 3, "learning_rate": 0.005, "warmup_steps": 2, "samples": 4, "patience": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "dies_after", "changes"),
+    [
+        ("merge", 1, 2, {"epochs": 4}),
+        ("attention", 1, 2, {"epochs": 4, "ema": 0.9}),
+        ("attention", 1, 4, {"objective": "scst", "scst": SCST, "ema": 0.9}),
+        ("attention", 2, 5, {"views": ("flip",)}),
+        ("attention", 1, 2, {"epochs": 4, "ema": 0.9, "precision": "mixed_float16"}),
+    ],
+)
+def test_a_run_cut_short_ends_like_an_unbroken_one(
+    data: Paths, kind: str, members: int, dies_after: int, changes: dict[str, object]
+) -> None:
+    decoder = decoder_params(kind, members=members)
+    run(data, decoder=decoder, **changes)
     unbroken = outs(data)
 
     class Killed(Exception):
         pass
 
-    class DiesInEpochThree(FakeTracker):
+    class Dies(FakeTracker):
         def start(self, name, tags):
             started = super().start(name, tags)
             metrics = started.metrics
 
             def dying(values, step=None):
                 metrics(values, step)
-                if step == 2:
+                if step == dies_after:
                     raise Killed
 
             started.metrics = dying
             return started
 
     with pytest.raises(Killed):
-        run(data, DiesInEpochThree(), decoder=decoder, epochs=4)
+        run(data, Dies(), decoder=decoder, **changes)
     assert list(data.checkpoints.rglob("checkpoint.npz"))
-    run(data, decoder=decoder, epochs=4)
+    run(data, decoder=decoder, **changes)
     assert outs(data) == unbroken
     assert not list(data.checkpoints.rglob("*.npz")), "a finished run leaves no checkpoint"
 
 
-def test_it_stops_when_the_dev_score_no_longer_rises() -> None:
-    def epochs(*scores: float) -> list[train.Epoch]:
-        return [train.Epoch(i + 1, 1.0, 0.1, score, 0, 0, 5, 1) for i, score in enumerate(scores)]
+IN_A_PROCESS = """
+import sys
+from pathlib import Path
+from captioner.paths import Paths
+from captioner.stages import train
+from tests.tiny import decoder_params, train_params
+root = Path(sys.argv[1])
+params = train_params(epochs=int(sys.argv[2]), patience=int(sys.argv[2]))
+train.run(params, decoder_params(), Paths(root, root / ".captioner"), "attention", train.NoTracker(), root)
+"""
 
-    params = train_params(patience=2)
-    assert not train.out_of_patience(epochs(1, 2), params)
-    assert not train.out_of_patience(epochs(1, 3, 2), params)
-    assert train.out_of_patience(epochs(1, 3, 2, 3), params)
-    assert not train.out_of_patience(epochs(1, 3, 2, 4), params)
+
+def start(root: Path, epochs: int, hash_seed: str) -> subprocess.Popen[bytes]:
+    """A training in a process of its own, over `root`'s tiny data."""
+    environ = {**os.environ, "PYTHONHASHSEED": hash_seed, "CAPTIONER_PROGRESS": "none"}
+    return subprocess.Popen([sys.executable, "-c", IN_A_PROCESS, str(root), str(epochs)], cwd=ROOT, env=environ)
+
+
+def test_a_process_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """kill -9 in the middle of an epoch, and another process, with another hash seed, that ends what it began."""
+    epochs, folders = 40, {name: Paths(tmp_path / name, tmp_path / name / ".captioner") for name in ("whole", "cut")}
+    for paths in folders.values():
+        write_data(paths)
+    assert start(folders["whole"].root, epochs, "1").wait(240) == 0
+
+    cut = folders["cut"]
+    first = start(cut.root, epochs, "2")
+    until(lambda: first.poll() is not None or list(cut.checkpoints.rglob("checkpoint.npz")), "a checkpoint", 240)
+    first.kill()
+    assert first.wait(60) == -signal.SIGKILL
+    assert not cut.trained("attention").exists()
+    assert start(cut.root, epochs, "3").wait(240) == 0
+    assert outs(cut) == outs(folders["whole"])
+    assert read_json(cut.report("train", "attention"))["epochs"][-1]["epoch"] == epochs
+
+
+def test_it_stops_when_the_dev_score_no_longer_rises() -> None:
+    def epochs(*scores: float) -> list[Epoch]:
+        return [Epoch(i + 1, 1.0, 0.1, score, 0, 0, 5, 1) for i, score in enumerate(scores)]
+
+    assert not out_of_patience(epochs(1, 2), "cider", 2)
+    assert not out_of_patience(epochs(1, 3, 2), "cider", 2)
+    assert out_of_patience(epochs(1, 3, 2, 3), "cider", 2)
+    assert not out_of_patience(epochs(1, 3, 2, 4), "cider", 2)
 
 
 def test_the_run_is_tracked_live(data: Paths) -> None:
@@ -124,13 +183,15 @@ def test_a_checkpoint_of_another_architecture_is_refused(data: Paths) -> None:
     params = train_params()
     other = Trainer(build_decoder(decoder_params(units=20), 12, 6), params, 0.0, 3)
     key = train.identity(params, decoder_params(), data)
-    Checkpoint(data.checkpoints / key, other).save([], improved=True)
+    Checkpoint(data.checkpoints / key / "0-cross-entropy", other).save([], improved=True)
     with pytest.raises(BadData, match="another network"):
         run(data)
 
 
 def test_a_checkpoint_cut_short_is_refused(data: Paths) -> None:
-    file = data.checkpoints / train.identity(train_params(), decoder_params(), data) / "checkpoint.npz"
+    file = (
+        data.checkpoints / train.identity(train_params(), decoder_params(), data) / "0-cross-entropy" / "checkpoint.npz"
+    )
     file.parent.mkdir(parents=True)
     file.write_bytes(b"PK\x03\x04 not a whole file")
     with pytest.raises(BadData, match="damaged"):

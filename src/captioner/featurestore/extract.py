@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from captioner.errors import BadImage
 from captioner.featurestore.shards import Features
 from captioner.model import openvino
-from captioner.model.preprocess import decode_and_resize
+from captioner.model.preprocess import PLAIN, decode_and_resize
 from captioner.records import ImageRecord
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class Extractor:
-    """An encoder, compiled once for one batch size, on TensorFlow or on another engine."""
+    """An encoder, compiled once for one batch size, on TensorFlow or on another engine, and the view that it sees."""
 
-    def __init__(self, encoder: Encoder, batch: int, engine: str = "tensorflow") -> None:
+    def __init__(self, encoder: Encoder, batch: int, view: str = PLAIN, engine: str = "tensorflow") -> None:
         """Raises BadEnvironment when the engine is not installed."""
         import tensorflow as tf
 
-        self.encoder, self.batch = encoder, batch
+        self.encoder, self.batch, self.view = encoder, batch, view
         self._threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
         self._network = openvino.OpenVinoNetwork(encoder, self._threads) if engine == openvino.NAME else None
         size = encoder.image_size
@@ -47,7 +47,7 @@ class Extractor:
         pixels = tf.TensorSpec([None, size, size, 3], tf.float32)
         self._encode = tf.function(encode, input_signature=[pixels])
         self._decode = tf.function(
-            lambda data: decode_and_resize(data, size), input_signature=[tf.TensorSpec([], tf.string)]
+            lambda data: decode_and_resize(data, size, view), input_signature=[tf.TensorSpec([], tf.string)]
         )
 
     def extract(

@@ -13,14 +13,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner.model.decoder import Context, Decoder, State
+from captioner.model.decoder import Context
+from captioner.model.ensemble import Network
+from captioner.model.recurrence import State
 from captioner.text import END, PAD, START, UNKNOWN
 
 NEVER = -1e9
 
 
 def beam_search(
-    decoder: Decoder, context: Context, beam: tf.Tensor | int, max_words: int, length_power: float
+    decoder: Network, context: Context, beam: tf.Tensor | int, max_words: int, length_power: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The `beam` best captions of each image, best first.
 
@@ -84,8 +86,8 @@ def beam_search(
             tf.TensorShape([None, None, length]),
             tf.TensorShape([None, None]),
             tf.TensorShape([None, None]),
-            tf.TensorShape([None, None, decoder.params.units]),
-            tf.TensorShape([None, None, decoder.params.units]),
+            tf.TensorShape([None, None, decoder.state_size]),
+            tf.TensorShape([None, None, decoder.state_size]),
         ),
         (tf.TensorShape([None, None, length]), tf.TensorShape([None, None]), tf.TensorShape([None, None])),
     )

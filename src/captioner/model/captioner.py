@@ -12,6 +12,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ from captioner.records import Caption
 CARD = "1/assets.extra/captioner.json"
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """The best caption of one image, and where the network looked for each of its T words."""
+
+    caption: str
+    words: tuple[str, ...]
+    attention: np.ndarray  # [T, cells], row by row of the grid
+    sentinel: np.ndarray  # [T]: the share that went to no cell; with the cells' it adds up to 1
+
+
 class Captioner:
     """One loaded artifact. Build with `Captioner.load`."""
 
@@ -34,8 +45,9 @@ class Captioner:
         try:
             self.card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
             self._model = tf.saved_model.load(str(folder / "1"))
-            names = ("serving_default", "from_features", "with_beam")
-            self._signatures = {name: self._model.signatures[name] for name in names}
+            self._signatures = dict(self._model.signatures)
+            for name in ("serving_default", "from_features", "with_beam"):
+                self._signatures[name]  # one that is missing is found out here
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             raise BadData(
                 f"{folder} does not hold a captioner model ({type(error).__name__}: {_line(error)})."
@@ -58,6 +70,17 @@ class Captioner:
             unpack(source, Path(temporary) / "model")
             return cls(Path(temporary) / "model", digest)
 
+    @staticmethod
+    def card_of(archive: Path) -> dict[str, Any]:
+        """The card of a model.tar.gz, read without unpacking the rest. Raises BadData."""
+        try:
+            with tarfile.open(archive, "r:gz") as packed:
+                file = packed.extractfile(CARD)
+                card: dict[str, Any] = json.loads(file.read() if file else b"")
+                return card
+        except (tarfile.TarError, EOFError, OSError, ValueError, KeyError) as error:
+            raise BadData(f"{archive} is not a whole model archive ({_line(error)}).") from None
+
     def caption(
         self, images: Sequence[bytes], beam: int | None = None, top: int | None = None
     ) -> list[tuple[Caption, ...]]:
@@ -69,7 +92,7 @@ class Captioner:
 
         if not images:
             return []
-        width, count = self._sizes(beam, top)
+        width, count = self.sizes(beam, top)
         batch = tf.constant(list(images), tf.string)
         try:
             if width == self.card["beam"]:
@@ -88,7 +111,35 @@ class Captioner:
             raise BadData(f"Features of shape {grid.shape[1:]} do not fit this model; run export again.")
         return _captions(self._signatures["from_features"](grid=tf.constant(grid)), self.card["top"])
 
-    def _sizes(self, beam: int | None, top: int | None) -> tuple[int, int]:
+    def explain(self, image: bytes, beam: int | None = None) -> Explanation:
+        """Where the network looked for each word of the caption that `caption` gives.
+
+        Raises BadInput when the model cannot tell or the beam is out of range, BadImage for what is no image.
+        """
+        import tensorflow as tf
+
+        width, _ = self.sizes(beam, None)
+        self.check_explains()
+        batch, size = tf.constant([image], tf.string), tf.constant(width, tf.int32)
+        try:
+            answer = self._signatures["explain"](image_bytes=batch, beam=size)
+        except tf.errors.InvalidArgumentError as error:
+            raise BadImage(f"The image cannot be decoded: {_line(error)}.") from None
+        words = tuple(word.decode() for word in answer["words"].numpy()[0] if word)
+        attention, sentinel = (answer[name].numpy()[0, : len(words)] for name in ("attention", "sentinel"))
+        return Explanation(answer["captions"].numpy()[0].decode(), words, attention, sentinel)
+
+    def check_explains(self) -> None:
+        """Raises BadInput, and says why, for a model that cannot tell where it looked."""
+        if "explain" in self._signatures:
+            return
+        if "explains" not in self.card:
+            raise BadInput("This model was exported before there was --explain: run captioner export CANDIDATE again.")
+        kind = self.card["decoder"]["kind"]
+        raise BadInput(f"This model's network ({kind}) does not look at parts of the picture: nothing can be drawn.")
+
+    def sizes(self, beam: int | None, top: int | None) -> tuple[int, int]:
+        """The beam's width and the number of captions that these ask for. Raises BadInput when out of range."""
         width = self.card["beam"] if beam is None else beam
         if not 1 <= width <= 20:
             raise BadInput(f"A beam of {width} is not possible; give one from 1 to 20.")

@@ -1,4 +1,4 @@
-"""A training run's checkpoint: weights, optimizer, history and the best weights so far, in one atomic file.
+"""A training phase's checkpoint in one atomic file: weights, their average, optimizer, history, and the best weights.
 
 The step and the order of the data follow from the number of epochs done, and dropout from the step, so nothing else is
 needed.
@@ -30,10 +30,11 @@ class Checkpoint:
         """Write the state after an epoch; `improved` makes these weights the best so far."""
         weights = weights_of(self.trainer.decoder)
         if improved:
-            self.best = weights
+            with self.trainer.averaged():
+                self.best = weights_of(self.trainer.decoder)
         arrays = {f"weights/{name}": array for name, array in weights.items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
-        arrays |= {f"optimizer/{i:03d}": v.value.numpy() for i, v in enumerate(self.trainer.optimizer.variables)}
+        arrays |= {f"optimizer/{i:03d}": v.numpy() for i, v in enumerate(self.trainer.state())}
         arrays["history"] = np.frombuffer(json.dumps(history).encode(), np.uint8)
         write_bytes(self.file, pack_arrays(arrays))
 
@@ -52,7 +53,7 @@ class Checkpoint:
             raise BadData(f"{self.file} is not a checkpoint: delete it and train again.") from None
         load_weights(self.trainer.decoder, groups["weights"], str(self.file))
         self.best = groups["best"]
-        variables = self.trainer.optimizer.variables
+        variables = self.trainer.state()
         saved = [groups["optimizer"][name] for name in sorted(groups["optimizer"])]
         if [v.shape for v in variables] != [a.shape for a in saved]:
             raise BadData(f"{self.file} belongs to another optimizer: delete it and train again.")

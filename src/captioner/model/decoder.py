@@ -16,41 +16,18 @@ of them lie packed, step after step, longest caption first, so that no product i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from captioner.model.dropout import DropoutLike, no_dropout
+from captioner.model.precision import Dense, Product
+from captioner.model.recurrence import Packing, Recurrence, State
 from captioner.params import DecoderParams
 
 Context = dict[str, tf.Tensor]
-State = tuple[tf.Tensor, tf.Tensor]
-
-
-class Dropout:
-    """Dropout masks that depend on a seed and a step alone, so that a resumed run draws what an unbroken one would."""
-
-    def __init__(self, rate: float, seed: int, step: tf.Tensor) -> None:
-        self.rate, self.seed, self.step, self.calls = rate, seed, step, 0
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        self.calls += 1
-        if self.rate == 0:
-            return x
-        seed = tf.stack([tf.constant(self.seed * 1000 + self.calls, tf.int32), tf.cast(self.step, tf.int32)])
-        keep = 1.0 - self.rate
-        mask = tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < keep, x.dtype)
-        return x * mask / keep
-
-
-def no_dropout(x: tf.Tensor) -> tf.Tensor:
-    """What stands for dropout wherever the network is used rather than trained."""
-    return x
-
-
-DropoutLike = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Look(Protocol):
@@ -59,87 +36,14 @@ class Look(Protocol):
     def __call__(self, query: tf.Tensor, attend: Callable[[tf.Tensor], tf.Tensor], /) -> tf.Tensor: ...
 
 
-@dataclass(frozen=True)
-class Packing:
-    """Where the real tokens of [B, N, T] lie once they are packed, step after step, longest caption first."""
-
-    order: tf.Tensor  # [R] rows (of B * N) by falling length
-    sizes: tf.Tensor  # [T] rows that are still running at each step
-    image: tf.Tensor  # [P] which image each token belongs to
-    flat: tf.Tensor  # [P] each token's place in the flat [B * N * T]
-
-    @classmethod
-    def of(cls, real: tf.Tensor) -> Packing:
-        """`real` [B, N, T] is true where there is a token; every row's tokens come first."""
-        b, n, t = tf.unstack(tf.shape(real))
-        rows = tf.reshape(real, [b * n, t])
-        order = tf.argsort(tf.reduce_sum(tf.cast(rows, tf.int32), axis=1), direction="DESCENDING", stable=True)
-        running = tf.transpose(tf.gather(rows, order))
-        where = tf.cast(tf.where(running), tf.int32)
-        row = tf.gather(order, where[:, 1])
-        sizes = tf.reduce_sum(tf.cast(running, tf.int32), axis=1)
-        return cls(order=order, sizes=sizes, image=row // n, flat=row * t + where[:, 0])
-
-    def pick(self, padded: tf.Tensor) -> tf.Tensor:
-        """[B, N, T] → [P]."""
-        return tf.gather(tf.reshape(padded, [-1]), self.flat)
-
-
-class Recurrence(keras.layers.Layer):
-    """An LSTM over inputs that are projected for all steps at once; only ``h @ W`` stays in the loop."""
-
-    def __init__(self, units: int, seed: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.units = units
-        self.seed = seed
-
-    def build(self, _: Any = None) -> None:
-        orthogonal = keras.initializers.Orthogonal(seed=self.seed)
-        self.kernel = self.add_weight(shape=(self.units, 4 * self.units), initializer=orthogonal, name="kernel")
-        self.bias = self.add_weight(shape=(4 * self.units,), initializer="zeros", name="bias")
-        # A forget gate that starts open (Jozefowicz et al. 2015).
-        self.bias.assign(np.concatenate([np.zeros(self.units), np.ones(self.units), np.zeros(2 * self.units)]))
-        self.built = True
-
-    def step(self, inputs: tf.Tensor, state: State) -> State:
-        """One step. `inputs` [..., 4U] are projected already; `state` is (h, c), each [..., U]."""
-        h, c = state
-        gates = inputs + tf.matmul(h, self.kernel) + self.bias
-        i, f, g, o = tf.split(gates, 4, axis=-1)
-        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
-        return tf.sigmoid(o) * tf.tanh(c), c
-
-    def packed(self, inputs: tf.Tensor, state: State, packing: Packing) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """All steps over packed tokens. `inputs` [P, 4U], `state` of the rows in the packing's order [R, U].
-
-        Returns, each [P, U]: h before the step, h and c after it.
-        """
-        steps = tf.shape(packing.sizes)[0]
-        ends = tf.cumsum(packing.sizes)
-        outs = [
-            tf.TensorArray(tf.float32, steps, element_shape=[None, self.units], infer_shape=False) for _ in range(3)
-        ]
-
-        def body(t: tf.Tensor, h: tf.Tensor, c: tf.Tensor, outs: Any) -> Any:
-            size, end = packing.sizes[t], ends[t]
-            before = h[:size]
-            h, c = self.step(inputs[end - size : end], (before, c[:size]))
-            return t + 1, h, c, [out.write(t, x) for out, x in zip(outs, (before, h, c), strict=True)]
-
-        any_rows = tf.TensorShape([None, self.units])
-        shapes = (tf.TensorShape([]), any_rows, any_rows, [tf.TensorShape(None)] * 3)
-        _, _, _, outs = tf.while_loop(lambda t, *_: t < steps, body, (0, *state, outs), shape_invariants=shapes)
-        before, hs, cs = (out.concat() for out in outs)
-        return before, hs, cs
-
-
 class Decoder(keras.Model):
     """What the two networks share: embedding, recurrence and softmax."""
 
     def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
-        super().__init__(name=params.kind)
+        # Members of an ensemble lie in one SavedModel, which tells its variables apart by their names.
+        super().__init__(name=params.kind if params.members == 1 else f"{params.kind}_{seed}")
         self.params, self.vocabulary, self.channels, self.seed = params, vocabulary, channels, seed
-        dense = keras.layers.Dense
+        self.product = Product()
         glorot = [keras.initializers.GlorotUniform(seed=seed * 100 + i) for i in range(12)]
         self.initializers = glorot
         self.embedding = keras.layers.Embedding(
@@ -148,9 +52,15 @@ class Decoder(keras.Model):
             embeddings_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=seed),
             name="embedding",
         )
-        self.word_gates = dense(4 * params.units, use_bias=False, kernel_initializer=glorot[0], name="word_gates")
-        self.recurrence = Recurrence(params.units, seed, name="recurrence")
+        dense, units = partial(Dense, self.product), params.units
+        self.word_gates = dense(4 * units, use_bias=False, kernel_initializer=glorot[0], name="word_gates")
+        self.recurrence = Recurrence(units, seed, self.product, name="recurrence")
         self.softmax = dense(vocabulary, kernel_initializer=glorot[1], name="softmax")
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in each of h and c."""
+        return self.params.units
 
     def build(self, _: Any = None) -> None:
         units, embedding = self.params.units, self.params.embedding
@@ -213,9 +123,8 @@ class Merge(Decoder):
 
     def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
         super().__init__(params, vocabulary, channels, seed)
-        self.project = keras.layers.Dense(
-            params.embedding, activation="relu", kernel_initializer=self.initializers[2], name="project"
-        )
+        init = self.initializers[2]
+        self.project = Dense(self.product, params.embedding, "relu", kernel_initializer=init, name="project")
 
     def build(self, _: Any = None) -> None:
         self.project.build((None, self.channels))
@@ -248,7 +157,7 @@ class Attention(Decoder):
         units, init = params.units, self.initializers
 
         def dense(size: int, i: int, name: str, activation: str | None = None, bias: bool = True) -> Any:
-            return keras.layers.Dense(size, activation, bias, kernel_initializer=init[i], name=name)
+            return Dense(self.product, size, activation, bias, kernel_initializer=init[i], name=name)
 
         self.values = dense(units, 2, "values", "relu")
         self.keys = dense(units, 3, "keys", bias=False)
@@ -296,10 +205,10 @@ class Attention(Decoder):
         scale = float(self.params.units) ** -0.5
         sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
         query = self.query(h) * scale
-        cells = look(query, lambda q: tf.matmul(q, context["keys"], transpose_b=True))
+        cells = look(query, lambda q: self.product(q, context["keys"], transpose_b=True))
         own = tf.reduce_sum(query * self.sentinel_key(sentinel), axis=-1, keepdims=True)
         weights = tf.nn.softmax(tf.concat([cells, own], axis=-1))
-        seen = look(weights[..., :-1], lambda w: tf.matmul(w, context["values"])) + weights[..., -1:] * sentinel
+        seen = look(weights[..., :-1], lambda w: self.product(w, context["values"])) + weights[..., -1:] * sentinel
         return self.join(tf.concat([seen, h], axis=-1))
 
 

@@ -52,7 +52,7 @@ class Lite:
 
     @property
     def stages(self) -> tuple[_Stage, ...]:
-        """The base network's stages at this width and depth; the Lites leave the first and the last as deep as they are."""
+        """The base network's stages at this width and depth; the first and the last stay as deep as they are."""
         ends = (_BASE[0], _BASE[-1])
         return tuple(
             replace(

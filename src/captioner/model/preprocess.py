@@ -15,18 +15,33 @@ if TYPE_CHECKING:
 VERSION = "stretch-bilinear-antialias-2"
 
 
-def decode_and_resize(image_bytes: tf.Tensor, size: int) -> tf.Tensor:
+PLAIN = "plain"
+# Part of a zoomed view's key, through its name: change the name with the number.
+ZOOM = 0.85  # of each side that the zoomed views keep
+
+
+def decode_and_resize(image_bytes: tf.Tensor, size: int, view: str = PLAIN) -> tf.Tensor:
     """JPEG or PNG bytes (scalar string) → float32 [size, size, 3], RGB, 0..255.
 
     Stretched, never cropped: what stands at the edge of a picture is often what its caption is about. The resize is
     bilinear with antialiasing, as Pillow does it. Works eagerly, in tf.data and in a SavedModel; bytes that do not
-    decode raise tf.errors.InvalidArgumentError.
+    decode raise tf.errors.InvalidArgumentError. Training may see other views of a picture too: ``flip`` (left and right
+    exchanged), ``zoom`` (its middle) and ``zoom-flip``.
     """
     import tensorflow as tf
 
     # Despite its name this op decodes PNG too, and unlike decode_image it lets us ask for the accurate transform: the
     # default is up to 11 levels off, the accurate one gives the very pixels of Pillow and of libjpeg elsewhere.
     image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+    if "zoom" in view:
+        image = tf.image.central_crop(image, ZOOM)
+    if "flip" in view:
+        image = tf.image.flip_left_right(image)
     resized = tf.image.resize(image, [size, size], method=tf.image.ResizeMethod.BILINEAR, antialias=True)
     # Interpolation may leave 0..255 by a rounding error.
     return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 255.0), [size, size, 3])
+
+
+def version_of(view: str) -> str:
+    """The preprocessing version of `view`: what tells its features from the plain ones."""
+    return VERSION if view == PLAIN else f"{VERSION}+{view}"

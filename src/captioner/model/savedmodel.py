@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from captioner.digests import pack_folder
 from captioner.model.beam import beam_search
 from captioner.model.captioner import CARD
-from captioner.model.decoder import Decoder
 from captioner.model.encoder import Encoder
+from captioner.model.ensemble import Network
+from captioner.model.explain import attention_over, can_explain
 from captioner.model.preprocess import decode_and_resize
 from captioner.records import write_bytes, write_json
 from captioner.text import SPECIAL, Vocabulary
@@ -30,7 +32,7 @@ class Graph(tf.Module):
     def __init__(
         self,
         encoder: Encoder,
-        decoder: Decoder,
+        decoder: Network,
         vocabulary: Vocabulary,
         max_words: int,
         beam: int,
@@ -43,6 +45,9 @@ class Graph(tf.Module):
         self._spelling = ["" for _ in SPECIAL] + [w if w == "'s" else f" {w}" for w in vocabulary.words[len(SPECIAL) :]]
         self.weights: list[tf.Variable] = []
         self._max_words, self._beam, self._top, self._length_power = max_words, beam, top, length_power
+        # One copy of the encoder, called by every signature: what is loaded stays small, and runs as fast.
+        images = tf.TensorSpec([None], tf.string)
+        self._features = _untracked(tf.function(self.features, input_signature=[images]))
 
     def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """[B] encoded images → [B, cells, channels] float16."""
@@ -56,20 +61,47 @@ class Graph(tf.Module):
         """[B, cells, channels] float16 → captions and log probabilities, [B, top] each."""
         context = self._decoder.it.image(tf.cast(grid, tf.float32))
         ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, self._length_power)
-        words = tf.gather(tf.constant(self._spelling), ids[:, :top])
+        return {"captions": self._spell(ids[:, :top]), "log_probabilities": scores[:, :top]}
+
+    def explanation(self, grid: tf.Tensor, beam: tf.Tensor | int) -> Answer:
+        """The best caption of each image and the weights that its words were chosen by, T the words of the longest.
+
+        ``captions`` [B]; ``words`` [B, T], "" after the last; ``attention`` [B, T, cells] and ``sentinel`` [B, T],
+        which add up to 1 for each word.
+        """
+        context = self._decoder.it.image(tf.cast(grid, tf.float32))
+        ids, _ = beam_search(self._decoder.it, context, beam, self._max_words, self._length_power)
+        best = ids[:, 0]
+        spelled = tf.reduce_sum(tf.cast(best >= len(SPECIAL), tf.int32), axis=1)
+        best = best[:, : tf.maximum(1, tf.reduce_max(spelled))]
+        attention, sentinel = attention_over(self._decoder.it, context, best)
+        words = tf.strings.strip(tf.gather(tf.constant(self._spelling), best))
         return {
-            "captions": tf.strings.strip(tf.strings.reduce_join(words, axis=-1)),
-            "log_probabilities": scores[:, :top],
+            "captions": self._spell(best),
+            "words": words,
+            "attention": attention,
+            "sentinel": sentinel,
         }
 
+    def _spell(self, ids: tf.Tensor) -> tf.Tensor:
+        """[..., T] → the sentences that the ids spell."""
+        return tf.strings.strip(tf.strings.reduce_join(tf.gather(tf.constant(self._spelling), ids), axis=-1))
+
     def serve(self, image_bytes: tf.Tensor) -> Answer:
-        return self.captions(self.features(image_bytes), self._beam, self._top)
+        return self.captions(self._features.it(image_bytes), self._beam, self._top)
 
     def serve_features(self, grid: tf.Tensor) -> Answer:
         return self.captions(grid, self._beam, self._top)
 
     def serve_with_beam(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
-        return self.captions(self.features(image_bytes), beam, beam)
+        return self.captions(self._features.it(image_bytes), beam, beam)
+
+    def serve_explanation(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
+        return self.explanation(self._features.it(image_bytes), beam)
+
+    def can_explain(self) -> bool:
+        """Has the decoder something to show of where it looked?"""
+        return can_explain(self._decoder.it, self._encode.it.cells)
 
 
 class _untracked:
@@ -80,7 +112,7 @@ class _untracked:
 
 
 def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, Any], target: Path) -> None:
-    """Save `graph` with its three signatures and `card`, packed into `target`."""
+    """Save `graph` with its signatures (``explain`` where the decoder attends) and `card`, packed into `target`."""
     images = tf.TensorSpec([None], tf.string, "image_bytes")
     grid = tf.TensorSpec([None, cells, channels], tf.float16, "grid")
     beam = tf.TensorSpec([], tf.int32, "beam")
@@ -89,6 +121,9 @@ def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, A
         "from_features": tf.function(graph.serve_features, input_signature=[grid]).get_concrete_function(),
         "with_beam": tf.function(graph.serve_with_beam, input_signature=[images, beam]).get_concrete_function(),
     }
+    if graph.can_explain():
+        explain = tf.function(graph.serve_explanation, input_signature=[images, beam])
+        signatures["explain"] = explain.get_concrete_function()
     with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
         folder = Path(temporary)
         # The variables that the graphs really use; TensorFlow lists them in another order in each process.
@@ -97,5 +132,19 @@ def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, A
         tf.saved_model.save(graph, str(folder / "1"), signatures=signatures)
         # A fingerprint holds a random id: without it equal models are equal bytes.
         (folder / "1" / "fingerprint.pb").unlink(missing_ok=True)
+        forget_the_machine(folder / "1" / "saved_model.pb")
         write_json(folder / CARD, card)
         write_bytes(target, pack_folder(folder))
+
+
+def forget_the_machine(file: Path) -> None:
+    """Take out of a saved_model.pb how many threads and devices this process had, which every call in it would keep."""
+    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for graph in (meta.graph_def for meta in model.meta_graphs):
+        for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
+            if "config_proto" in node.attr:
+                config = config_pb2.ConfigProto.FromString(node.attr["config_proto"].s)
+                for field in ("device_count", "intra_op_parallelism_threads", "inter_op_parallelism_threads"):
+                    config.ClearField(field)
+                node.attr["config_proto"].s = config.SerializeToString(deterministic=True)
+    write_bytes(file, model.SerializeToString(deterministic=True))

@@ -1,8 +1,12 @@
-"""The training loop's inside: batches, loss and one compiled step. Knows nothing of files, trackers or stopping."""
+"""The training loop's inside: batches, loss and one compiled step. Knows nothing of files, trackers or stopping.
+
+`Trainer` learns from people's captions by cross-entropy; `scst.SelfCritical` goes on from there with its own captions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
@@ -10,7 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from captioner.model.beam import beam_search
-from captioner.model.decoder import Decoder, Dropout, Packing
+from captioner.model.decoder import Decoder
+from captioner.model.dropout import Dropout
+from captioner.model.precision import optimizer_for
+from captioner.model.recurrence import Packing
 from captioner.params import TrainParams
 from captioner.text import PAD, Vocabulary
 
@@ -21,6 +28,7 @@ class Batch:
 
     rows: np.ndarray
     captions: np.ndarray
+    images: np.ndarray  # [B] their places among the training images
 
 
 def encode_captions(captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary, max_words: int) -> np.ndarray:
@@ -41,62 +49,101 @@ def epoch_batches(rows: np.ndarray, captions: np.ndarray, size: int, seed: int, 
         chosen = order[start : start + size]
         of_batch = captions[chosen]
         longest = int((of_batch != PAD).sum(axis=2).max())
-        yield Batch(rows[chosen], of_batch[:, :, :longest])
+        yield Batch(rows[chosen], of_batch[:, :, :longest], chosen)
 
 
-def schedule(params: TrainParams, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine down to a fiftieth."""
-    steps = max(steps_per_epoch * params.epochs, params.warmup_steps + 1)
+def schedule(rate: float, warmup_steps: int, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up to `rate`, then a cosine down to a fiftieth of it at `steps`."""
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
-        decay_steps=steps - params.warmup_steps,
+        decay_steps=max(steps, warmup_steps + 1) - warmup_steps,
         alpha=0.02,
-        warmup_target=params.learning_rate,
-        warmup_steps=params.warmup_steps,
+        warmup_target=rate,
+        warmup_steps=warmup_steps,
     )
 
 
 class Trainer:
-    """A decoder, its optimizer and the compiled steps over them."""
+    """A decoder, its optimizer, the running average of its weights, and the compiled steps over them."""
+
+    objective = "cross-entropy"
 
     def __init__(self, decoder: Decoder, params: TrainParams, dropout: float, steps_per_epoch: int) -> None:
         self.decoder, self.params, self.dropout = decoder, params, dropout
-        self.rate = schedule(params, steps_per_epoch)
-        self.optimizer = keras.optimizers.Adam(self.rate, global_clipnorm=params.clip_norm)
-        self.optimizer.build(decoder.trainable_variables)
+        self.epochs, self.patience = params.epochs, params.patience
+        self._compile(schedule(params.learning_rate, params.warmup_steps, steps_per_epoch * params.epochs))
+
+    def _compile(self, rate: keras.optimizers.schedules.LearningRateSchedule) -> None:
+        weights = self.decoder.trainable_variables
+        self.rate = rate
+        adam = keras.optimizers.Adam(rate, global_clipnorm=self.params.clip_norm)
+        self.optimizer = optimizer_for(self.params.precision, adam)
+        self.optimizer.build(weights)
+        self.average = [tf.Variable(w.value, trainable=False) for w in weights] if self.params.ema else []
         self._step = tf.function(self._train, reduce_retracing=True)
         self._greedy = tf.function(self._caption, reduce_retracing=True)
 
+    def update(self, grid: np.ndarray, batch: Batch, step: int) -> tuple[float, int, float]:
+        """One update on `grid` [B, C, D] float16, the batch's features. Returns loss a token, tokens, and 0."""
+        return (*self.train(grid, batch.captions, step), 0.0)
+
     def train(self, grid: np.ndarray, captions: np.ndarray, step: int) -> tuple[float, int]:
         """One update on `grid` [B, C, D] float16 and `captions` [B, N, T + 1]. Returns loss per token, and tokens."""
-        loss, tokens = self._step(tf.constant(grid), tf.constant(captions), tf.constant(step))
+        worth = tf.ones(captions.shape[:2], tf.float32)
+        loss, tokens = self._step(tf.constant(grid), tf.constant(captions), worth, tf.constant(step))
         return float(loss), int(tokens)
 
     def caption(self, grid: np.ndarray) -> np.ndarray:
         """Greedy captions of `grid` [B, C, D], as ids [B, T]."""
         return np.asarray(self._greedy(tf.constant(grid)))
 
-    def _train(self, grid: tf.Tensor, captions: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def state(self) -> list[tf.Variable]:
+        """What a checkpoint must keep beside the weights, always in the same order."""
+        return [*(v.value for v in self.optimizer.variables), *self.average]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While this runs, the decoder has the averaged weights (where `ema` is on): for scores and for keeping."""
+        weights = self.decoder.trainable_variables
+        held = [w.value.numpy() for w in weights] if self.average else []
+        for weight, average in zip(weights, self.average, strict=bool(self.average)):
+            weight.assign(average)
+        try:
+            yield
+        finally:
+            for weight, array in zip(weights, held, strict=bool(held)):
+                weight.assign(array)
+
+    def _train(self, grid: tf.Tensor, captions: tf.Tensor, worth: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         drop = Dropout(self.dropout, self.params.seed, step)
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self.decoder.product.in_format(self.params.precision):
             context = self.decoder.image(tf.cast(grid, tf.float32), drop)
             hidden = self.decoder.hidden(context, inputs, packing, drop)
-            loss = self._loss(self.decoder.softmax(hidden), packing.pick(targets))
+            each = self._loss(self.decoder.softmax(hidden), packing.pick(targets))
+            row = packing.flat // tf.shape(targets)[2]
+            loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
+            scaled = self.optimizer.scale_loss(loss)
         weights = self.decoder.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in weights])
+        gradients = tape.gradient(scaled, [v.value for v in weights])
         self.optimizer.apply(gradients, weights)
-        return loss, tf.size(packing.flat)
+        if self.average:
+            # The average trusts early weights less: without this it would remember the random start for long.
+            steps = tf.cast(self.optimizer.iterations, tf.float32)
+            decay = tf.minimum(self.params.ema, (1.0 + steps) / (10.0 + steps))
+            for average, weight in zip(self.average, weights, strict=True):
+                average.assign(decay * average + (1.0 - decay) * weight.value)
+        return tf.reduce_mean(each), tf.size(packing.flat)
 
     def _loss(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Mean cross-entropy a token, in nats, with label smoothing (Szegedy et al. 2016)."""
+        """Cross-entropy of each token, in nats, with label smoothing (Szegedy et al. 2016)."""
         plain = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         smoothing = self.params.label_smoothing
         if smoothing:
             uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
             plain = (1.0 - smoothing) * plain + smoothing * uniform
-        return tf.reduce_mean(plain)
+        return plain
 
     def _caption(self, grid: tf.Tensor) -> tf.Tensor:
         ids, _ = beam_search(

@@ -1,7 +1,8 @@
 """evaluate@C: the exported artifact captions a split; what it said is saved, and the saved file is scored.
 
 What is evaluated is what is released: the model is the packed artifact, and the report carries its digest. Beside the
-scores stand the slices, a nearest-neighbour baseline and what one person's caption would score against the others'.
+scores stand what the same artifact scores on dev, a nearest-neighbour baseline, what one person's caption would score
+against the others', slices, the wording, what is wrong with how many captions, and captions chosen by index and score.
 """
 
 from __future__ import annotations
@@ -18,21 +19,27 @@ from captioner.evaluation import (
     EvaluateReport,
     EvaluationSet,
     as_nltk_says,
+    by_index,
+    by_score,
+    fault_shares,
+    gap,
     human_scores,
     nearest_training,
+    quote,
     select,
-    share_copied,
+    wordings,
 )
 from captioner.featurestore.packed import PackedFeatures
 from captioner.gallery import render
 from captioner.images import normalise
-from captioner.metrics import Scorer
+from captioner.metrics import Scorer, Scores, score
 from captioner.packs import PackReader
 from captioner.params import EvaluateParams
 from captioner.paths import Paths
 from captioner.progress import track
 from captioner.records import (
     Caption,
+    ImageRecord,
     Prediction,
     read_manifest,
     read_predictions,
@@ -42,6 +49,7 @@ from captioner.records import (
 )
 from captioner.slices import luminance_of, score_slices, slices_of
 from captioner.stages.presenting import gallery_page, write_plots
+from captioner.wording import share_copied
 
 
 class CaptionsFeatures(Protocol):
@@ -58,7 +66,8 @@ def run(params: EvaluateParams, paths: Paths, candidate: str) -> EvaluateReport:
     from captioner.model.captioner import Captioner
 
     features = PackedFeatures.open(paths.features)
-    test = select(read_manifest(paths.validated / "manifest.jsonl"), features.ids, params.split)
+    manifest = read_manifest(paths.validated / "manifest.jsonl")
+    test = select(manifest, features.ids, params.split)
     artifact = paths.exported(candidate) / "model.tar.gz"
     if not artifact.exists():
         raise BadData(f"{artifact} is missing: run captioner export {candidate} first.")
@@ -66,7 +75,29 @@ def run(params: EvaluateParams, paths: Paths, candidate: str) -> EvaluateReport:
     check_fit(captioner, features)
     saved = paths.predictions(candidate) / "predictions.jsonl"
     write_predictions(saved, predict(captioner, features, test, params.batch))
-    return judge(params, paths, candidate, captioner.digest, test, features, read_predictions(saved))
+    dev = score_dev(params, paths, candidate, captioner, manifest, features)
+    return judge(params, paths, candidate, captioner.digest, test, features, read_predictions(saved), dev)
+
+
+def score_dev(
+    params: EvaluateParams,
+    paths: Paths,
+    candidate: str,
+    captioner: CaptionsFeatures,
+    manifest: Sequence[ImageRecord],
+    features: PackedFeatures,
+) -> Scores | None:
+    """What the artifact scores on dev, where models are selected: how much it scores less on test is optimism.
+
+    None when dev is what is evaluated, so that tuning never looks at test, and when dev has nothing to be scored.
+    """
+    if params.split == "dev" or not any(record.split == "dev" and record.captions for record in manifest):
+        return None
+    dev = select(manifest, features.ids, "dev")
+    saved = paths.predictions(candidate) / "predictions-dev.jsonl"
+    write_predictions(saved, predict(captioner, features, dev, params.batch))
+    hypotheses = best_captions(read_predictions(saved), dev)
+    return as_nltk_says(score(hypotheses, dev.references), hypotheses, dev.references)
 
 
 def check_fit(captioner: CaptionsFeatures, features: PackedFeatures) -> None:
@@ -102,11 +133,14 @@ def judge(
     test: EvaluationSet,
     features: PackedFeatures,
     predictions: Sequence[Prediction],
+    dev: Scores | None = None,
 ) -> EvaluateReport:
     """Score saved predictions; write the report, the plots and the gallery."""
     hypotheses = best_captions(predictions, test)
     scorer = Scorer(test.references)
     cider = scorer.cider_each(hypotheses)
+    scores = as_nltk_says(scorer.score(hypotheses), hypotheses, test.references)
+    worded, distance = wordings(hypotheses, test.references)
     neighbours = [test.training[i].captions[0] for i in nearest_training(features, test)]
     with PackReader(paths.raw) as packs:
         members = [slices_of(r.captions, r.tags, luminance_of(normalise(packs.read(r), r.id))) for r in test.records]
@@ -117,11 +151,18 @@ def judge(
             test_set=test.digest,
             images=len(test.records),
             without_references=test.without_references,
-            scores=as_nltk_says(scorer.score(hypotheses), hypotheses, test.references),
-            copied=share_copied(hypotheses, test.training),
+            scores=scores,
+            copied=share_copied(hypotheses, [caption for record in test.training for caption in record.captions]),
             slices=score_slices(members, cider, scorer.bleu_statistics(hypotheses)),
             baseline=scorer.score(neighbours),
             human=human_scores(test.references),
+            dev=dev,
+            gap=gap(dev, scores),
+            wording=worded,
+            length_distance=distance,
+            faults=fault_shares(hypotheses, test.references),
+            shown=quote(hypotheses, cider, test.records, by_index(test.records)),
+            worst=quote(hypotheses, cider, test.records, by_score(cider, test.records)),
         )
         pictures = {record.id: record for record in test.records}
         page = gallery_page(params, report, test, predictions, cider)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from captioner.digests import sha256_file
-from captioner.errors import BadData, GateFailed
+from captioner.errors import GateFailed
 from captioner.golden import golden_images
 from captioner.images import normalise
+from captioner.model.artifact import build_artifact
 from captioner.model.captioner import Captioner
-from captioner.model.trained import read_trained
 from captioner.params import ExportParams
 from captioner.paths import Paths
-from captioner.records import Caption, FeaturesMeta, write_json
+from captioner.records import Caption, write_json
 
 TOLERANCE = 1e-3  # of a log probability, between the training path and the loaded artifact
 
@@ -42,29 +42,10 @@ class ExportReport:
 
 def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None = None) -> ExportReport:
     """Write models/candidates/C/exported/model.tar.gz. Raises GateFailed when the artifact differs from training."""
-    import tensorflow as tf
-
-    from captioner.model.encoder import load_encoder
-    from captioner.model.savedmodel import Graph, write_artifact
-
-    tf.config.experimental.enable_op_determinism()
     folder = paths.trained(candidate)
-    decoder, vocabulary, features, max_words = read_trained(folder)
-    encoder = load_encoder(features.encoder, features.layout, weights, paths.home / "encoders")
-    check_encoder(encoder, features)
-    graph = Graph(encoder, decoder, vocabulary, max_words, params.beam, params.top, params.length_power)
     target = paths.exported(candidate) / "model.tar.gz"
+    graph = build_artifact(folder, params, candidate, target, weights, paths.home / "encoders")
     weights_digest = sha256_file(folder / "weights.npz")
-    card = {
-        "candidate": candidate,
-        "decoder": decoder.params.model_dump(),
-        "features": asdict(features),
-        "vocabulary": len(vocabulary),
-        "max_words": max_words,
-        "weights_digest": weights_digest,
-        **params.model_dump(),
-    }
-    write_artifact(graph, features.cells, features.channels, card, target)
     parity = check_parity(graph, Captioner.load(target), [normalise(b, n) for n, b in golden_images().items()])
     report = ExportReport(candidate, sha256_file(target), weights_digest, target.stat().st_size, parity)
     write_json(paths.report("export", candidate), asdict(report))
@@ -73,15 +54,6 @@ def run(params: ExportParams, paths: Paths, candidate: str, weights: Path | None
             f"The artifact of {candidate} does not caption the golden images as training does: not usable."
         )
     return report
-
-
-def check_encoder(encoder: Any, features: FeaturesMeta) -> None:
-    """Raises BadData unless `encoder` is the one whose features the decoder was trained on.
-
-    Whichever engine ran it then: the artifact's is TensorFlow, and engines agree on features (docs/decisions/0031).
-    """
-    if encoder.meta != replace(features, engine=encoder.meta.engine):
-        raise BadData(f"The encoder {features.encoder} is not the one that the decoder was trained on: train it again.")
 
 
 def check_parity(graph: Any, artifact: Captioner, images: Sequence[bytes]) -> Parity:

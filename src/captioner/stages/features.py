@@ -8,10 +8,13 @@ TensorFlow is not imported. Knows nothing of captions.
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -21,14 +24,16 @@ from captioner.featurestore.index import FeatureStore
 from captioner.featurestore.packed import write_packed
 from captioner.featurestore.shards import DamagedShard, Features
 from captioner.model.identity import describe
+from captioner.model.preprocess import PLAIN, version_of
 from captioner.model.runtime import start_tensorflow
 from captioner.packs import PackReader
-from captioner.params import FeaturesParams
+from captioner.params import FeaturesParams, View
 from captioner.paths import Paths
 from captioner.progress import track
 from captioner.records import FeaturesMeta, ImageRecord, read_manifest, write_json
 from captioner.settings import Settings
 
+VIEWS: tuple[str, ...] = get_args(View)
 SHARD_IMAGES = 512
 """Images in a shard of the store: what a kill can cost at most."""
 
@@ -48,6 +53,7 @@ class FeaturesReport:
     engine: str
     mean: float
     deviation: float
+    views: list[str] = field(default_factory=list)  # of the training images, beside the plain one
 
 
 def run(params: FeaturesParams, paths: Paths, settings: Settings) -> FeaturesReport:
@@ -60,25 +66,48 @@ def run(params: FeaturesParams, paths: Paths, settings: Settings) -> FeaturesRep
     manifest = read_manifest(paths.validated / "manifest.jsonl")
     if not manifest:
         raise BadData("data/validated/manifest.jsonl holds no image: run acquire and validate first.")
-    store = FeatureStore(settings.feature_store, meta)
-    stage = _Stage(params, paths, settings, store)
-    try:
-        stage.encode_missing(manifest)
-        statistics = stage.pack(manifest)
-    except DamagedShard:
-        store.check([record.digest for record in manifest])
-        stage.encode_missing(manifest)
-        statistics = stage.pack(manifest)
-    report = _report(meta, statistics)
+    for view in sorted(set(VIEWS) - set(params.views)):
+        shutil.rmtree(paths.view(view), ignore_errors=True)  # of an earlier run
+    training = [record for record in manifest if record.split == "train"]
+    for view in params.views:
+        _make(params, paths, settings, view_of(meta, view), training, paths.view(view), view)
+    report = _report(meta, _make(params, paths, settings, meta, manifest, paths.features), params.views)
     write_json(paths.report("features"), asdict(report))
     return report
+
+
+def view_of(meta: FeaturesMeta, view: str) -> FeaturesMeta:
+    """What features of another view than the plain one are."""
+    return replace(meta, preprocessing=version_of(view))
+
+
+def _make(
+    params: FeaturesParams,
+    paths: Paths,
+    settings: Settings,
+    meta: FeaturesMeta,
+    records: Sequence[ImageRecord],
+    folder: Path,
+    view: str = PLAIN,
+) -> _Statistics:
+    """Bring the store up to date with `records`, then write their features to `folder`."""
+    stage = _Stage(params, paths, settings, FeatureStore(settings.feature_store, meta), view)
+    try:
+        stage.encode_missing(records)
+        return stage.pack(records, folder)
+    except DamagedShard:
+        stage.store.check([record.digest for record in records])
+        stage.encode_missing(records)
+        return stage.pack(records, folder)
 
 
 class _Stage:
     """One run, with what its steps share."""
 
-    def __init__(self, params: FeaturesParams, paths: Paths, settings: Settings, store: FeatureStore) -> None:
-        self.params, self.paths, self.settings, self.store = params, paths, settings, store
+    def __init__(
+        self, params: FeaturesParams, paths: Paths, settings: Settings, store: FeatureStore, view: str
+    ) -> None:
+        self.params, self.paths, self.settings, self.store, self.view = params, paths, settings, store, view
 
     def encode_missing(self, manifest: Sequence[ImageRecord]) -> None:
         """Bring the store up to date with `manifest`, a shard at a time."""
@@ -103,15 +132,15 @@ class _Stage:
         encoder = load_encoder(
             self.params.encoder, self.params.layout, self.settings.weights, self.paths.home / "encoders"
         )
-        if replace(encoder.meta, engine=self.params.engine) != self.store.meta:
+        if view_of(replace(encoder.meta, engine=self.params.engine), self.view) != self.store.meta:
             raise BadData(
                 f"The weights of {encoder.name} changed while they were in use: run captioner features again."
             )
-        extractor = Extractor(encoder, self.params.batch, engine=self.params.engine)
+        extractor = Extractor(encoder, self.params.batch, self.view, self.params.engine)
         started = time.monotonic()
         with (
             PackReader(self.paths.raw) as packs,
-            track("features", len(missing), "images") as progress,
+            track(self._name("features"), len(missing), "images") as progress,
             self.store.appending() as shards,
         ):
             progress.advance(0, note=f"{hits} in the store")
@@ -128,10 +157,10 @@ class _Stage:
                     in_shard = 0
         return time.monotonic() - started
 
-    def pack(self, manifest: Sequence[ImageRecord]) -> _Statistics:
-        """Write data/features from the store, 8 MB at a time."""
+    def pack(self, manifest: Sequence[ImageRecord], folder: Path) -> _Statistics:
+        """Write `folder` from the store, 8 MB at a time."""
         statistics = _Statistics()
-        with track("packing", len(manifest), "images") as progress:
+        with track(self._name("packing"), len(manifest), "images") as progress:
 
             def blocks() -> Iterator[Features]:
                 for block in self.store.blocks([record.digest for record in manifest]):
@@ -139,8 +168,11 @@ class _Stage:
                     yield block
                     progress.advance(len(block))
 
-            write_packed(self.paths.features, self.store.meta, [record.id for record in manifest], blocks())
+            write_packed(folder, self.store.meta, [record.id for record in manifest], blocks())
         return statistics
+
+    def _name(self, work: str) -> str:
+        return work if self.view == PLAIN else f"{work} ({self.view})"
 
 
 class _Statistics:
@@ -165,12 +197,13 @@ class _Statistics:
         return math.sqrt(max(0.0, self._squares / self._numbers - self.mean**2))
 
 
-def _report(meta: FeaturesMeta, statistics: _Statistics) -> FeaturesReport:
+def _report(meta: FeaturesMeta, statistics: _Statistics, views: Sequence[str]) -> FeaturesReport:
     # Six figures: sums are the same on one machine, and to that many on any.
     return FeaturesReport(
         images=statistics.images,
         mean=float(f"{statistics.mean:.6g}"),
         deviation=float(f"{statistics.deviation:.6g}"),
+        views=list(views),
         **asdict(meta),
     )
 

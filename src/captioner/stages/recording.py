@@ -7,7 +7,7 @@ run is rebuilt from ``reports/train-C.json``, epoch by epoch. Knows nothing of t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from captioner import lineage
 from captioner.errors import BadEnvironment
 from captioner.evidence import Candidate
 from captioner.figures import write_figures
+from captioner.lineage import UNKNOWN, GitState
 from captioner.params import Params
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
-from captioner.stages.train import epoch_metrics
+from captioner.shipped import CARD, PAGE
+from captioner.stages.fitting import epoch_metrics
 
 # The data that a model depends on: what it is called in MLflow → the DVC out, and what it was for.
 DATASETS = {
@@ -27,7 +29,6 @@ DATASETS = {
     "validated": ("data/validated", "captions"),
     "features": ("data/features", "images"),
 }
-UNKNOWN = "unknown"
 
 
 def record(tracker: Tracker, candidate: Candidate, params: Params, paths: Paths) -> Run:
@@ -41,11 +42,13 @@ def record(tracker: Tracker, candidate: Candidate, params: Params, paths: Paths)
         run = _rebuild(tracker, candidate)
         sections += ["train", "decoder"]
     run.tags({"captioner.digest": candidate.digest, "captioner.dataset": params.acquire.dataset})
+    if candidate.card is not None:
+        run.tags(card_tags(candidate.card))
     try:
-        run.params(section_params(params, candidate.name, sections))
+        run.params(section_params(params, candidate, sections))
         run.metrics({f"{candidate.split}_{name}": value for name, value in candidate.scores.items()})
         run.metrics(_beside_scores(candidate))
-        _datasets(run, paths)
+        _datasets(run, candidate, paths)
         _files(run, candidate, paths)
     except BaseException:
         run.end(failed=True)
@@ -71,17 +74,35 @@ def predictions_uri(run: Run, candidate: Candidate) -> str:
     return f"runs:/{run.id}/evaluation/{candidate.predictions.name}"
 
 
-def section_params(params: Params, candidate: str, sections: list[str]) -> dict[str, Any]:
-    """The sections of params.yaml that made `candidate`; of the decoders its own only."""
+def section_params(params: Params, candidate: Candidate, sections: list[str]) -> dict[str, Any]:
+    """The sections of params.yaml that made `candidate`, or of its card; of the decoders its own only."""
     whole = params.model_dump(mode="json", by_alias=True, exclude_none=True)
-    whole["decoder"] = whole["decoders"][candidate]  # one name for every candidate, so that MLflow lines them up
-    return {name: whole[name] for name in sections}
+    name = candidate.name
+    if candidate.card is not None:
+        # The gate is this workspace's; all else is what the model was made with.
+        whole = {**whole, **candidate.card["params"]}
+        name = candidate.card["candidate"]
+    whole["decoder"] = whole["decoders"][name]  # one name for every candidate, so that MLflow lines them up
+    return {section: whole[section] for section in sections}
 
 
-def dvc_tags(paths: Paths) -> dict[str, str]:
+def card_tags(card: Mapping[str, Any]) -> dict[str, str]:
+    """Where a shipped model comes from, as tags: the commit, and the digest of the artifact that was evaluated."""
+    git = GitState(card["git"]["sha"], card["git"]["dirty"])
+    return {**git.tags(), "captioner.shipped_digest": card["artifact"]["digest"]}
+
+
+def dvc_tags(candidate: Candidate, paths: Paths) -> dict[str, str]:
     """The DVC hash of each dataset, as tags of a model version."""
+    return {f"captioner.dvc.{name}": value for name, value in _dvc_hashes(candidate, paths).items()}
+
+
+def _dvc_hashes(candidate: Candidate, paths: Paths) -> dict[str, str]:
+    if candidate.card is not None:
+        known = candidate.card["dataset"]["dvc"]
+        return {name: known.get(name, UNKNOWN) for name in DATASETS}
     hashes = lineage.dvc_hashes(paths.root / "dvc.lock")
-    return {f"captioner.dvc.{name}": hashes.get(path, UNKNOWN) for name, (path, _) in DATASETS.items()}
+    return {name: hashes.get(path, UNKNOWN) for name, (path, _) in DATASETS.items()}
 
 
 def _rebuild(tracker: Tracker, candidate: Candidate) -> Run:
@@ -98,17 +119,22 @@ def _rebuild(tracker: Tracker, candidate: Candidate) -> Run:
 
 
 def _beside_scores(candidate: Candidate) -> dict[str, float]:
-    """Slices, baseline and a person's scores, and the artifact's size: metrics that runs can be compared by.
+    """What stands beside the scores in the report, and the artifact's size: metrics that runs can be compared by.
 
     MLflow draws what has the same folder side by side, so the slices are sorted by score and not by slice.
     """
     found = {"artifact_bytes": float(candidate.artifact.stat().st_size)}
-    for group in ("baseline", "human"):
+    for name in ("copied", "length_distance"):
+        if name in candidate.evaluate:
+            found[f"wording/{name}"] = float(candidate.evaluate[name])
+    # "dev_cider" is what training says of its own, greedy captions: this one is of the artifact.
+    for group, called in (("baseline", "baseline"), ("human", "human"), ("dev", "artifact_on_dev"), ("gap", "dev_gap")):
         for name, value in (candidate.evaluate.get(group) or {}).items():
-            found[f"{group}/{name}"] = float(value)
-    for slice_name, scores in (candidate.evaluate.get("slices") or {}).items():
-        for name, value in scores.items():
-            found[f"slice_{name}/{_metric_name(slice_name)}"] = float(value)
+            found[f"{called}/{name}"] = float(value)
+    for group, called in (("slices", "slice"), ("wording", "wording"), ("faults", "faults")):
+        for row, values in (candidate.evaluate.get(group) or {}).items():
+            for name, value in values.items():
+                found[f"{called}_{name}/{_metric_name(row)}"] = float(value)
     return found
 
 
@@ -117,14 +143,18 @@ def _metric_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in name)
 
 
-def _datasets(run: Run, paths: Paths) -> None:
-    hashes = lineage.dvc_hashes(paths.root / "dvc.lock")
+def _datasets(run: Run, candidate: Candidate, paths: Paths) -> None:
+    hashes = _dvc_hashes(candidate, paths)
     for name, (path, context) in DATASETS.items():
-        run.dataset(name, hashes.get(path, UNKNOWN), path, context)
+        run.dataset(name, hashes[name], path, context)
 
 
 def _files(run: Run, candidate: Candidate, paths: Paths) -> None:
     run.file(candidate.predictions, "evaluation")
+    if candidate.card is not None:
+        for name in (CARD, PAGE):
+            run.file(candidate.evaluated / name, "reports")
+        return
     if candidate.gallery.is_file():
         run.file(candidate.gallery, "evaluation")
     for stage in ("train", "export", "evaluate"):

@@ -23,13 +23,15 @@ from captioner.evidence import (
     read_candidate,
     references_of,
     slices_of,
+    test_set_of,
 )
 from captioner.gate import METRIC_NAMES, Evidence, Verdict, judge
 from captioner.params import RegisterParams, load_params
 from captioner.paths import Paths
 from captioner.ports import ModelVersion, Registry, Run, Tracker
 from captioner.records import read_predictions, write_json
-from captioner.stages.recording import dvc_tags, predictions_uri, record, scratch
+from captioner.shipped import SHIPPED, read_shipped, rebuild, shipped_candidate
+from captioner.stages.recording import card_tags, dvc_tags, predictions_uri, record, scratch
 from captioner.workspace import one_at_a_time
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -61,38 +63,54 @@ class RegisterReport:
     candidates: tuple[CandidateReport, ...]
     champion: str | None
     challenger: str | None
+    notes: tuple[str, ...] = ()
 
     def render(self) -> str:
         """For a terminal."""
         lines = [line for one in self.candidates for line in _lines(one)]
         return "\n".join(
-            [*lines, f"{self.name}: champion {_shown(self.champion)}, challenger {_shown(self.challenger)}"]
+            [
+                *self.notes,
+                *lines,
+                f"{self.name}: champion {_shown(self.champion)}, challenger {_shown(self.challenger)}",
+            ]
         )
 
     def markdown(self) -> str:
         """For a Prefect artifact."""
         head = f"# {self.name}\n\nChampion: {_shown(self.champion)}. Challenger: {_shown(self.challenger)}.\n"
-        return "\n".join([head, *(_markdown(one) for one in self.candidates)])
+        notes = [f"{note}\n" for note in self.notes]
+        return "\n".join([head, *notes, *(_markdown(one) for one in self.candidates)])
 
 
 def run(
-    params: RegisterParams, paths: Paths, tracker: Tracker, registry: Registry, name: str, candidates: Sequence[str]
+    params: RegisterParams,
+    paths: Paths,
+    tracker: Tracker,
+    registry: Registry,
+    name: str,
+    candidates: Sequence[str],
+    threads: int = 1,
+    weights: Path | None = None,
 ) -> RegisterReport:
     """Register `candidates` in their order, as versions of `name`; the report also goes to ``.captioner/reports``.
 
-    Raises GateFailed, after all of them were looked at, when one did not pass; BadData when the stages' outs do not
-    belong together; ServiceUnavailable when MLflow does not answer.
+    With ``first_champion: shipped`` and no champion yet, the shipped model comes first, by the same way (`threads` and
+    `weights` are for building its artifact). Raises GateFailed, after all of them were looked at, when one did not
+    pass; BadData when the stages' outs do not belong together; ServiceUnavailable when MLflow does not answer.
     """
     found = [read_candidate(paths, candidate) for candidate in candidates]
     # Two registrations at once would both find the digest missing, and make it two versions.
     with one_at_a_time(paths, "register"):
         desk = _Desk(params, paths, tracker, registry, name)
-        reports = tuple(desk.register(candidate) for candidate in found)
+        first, notes = desk.first_champion(threads, weights)
+        reports = tuple(desk.register(candidate) for candidate in (*first, *found))
         aliases = {alias: registry.by_alias(name, alias) for alias in (CHAMPION, CHALLENGER)}
     versions = {alias: version.version if version else None for alias, version in aliases.items()}
-    report = RegisterReport(name, reports, versions[CHAMPION], versions[CHALLENGER])
+    report = RegisterReport(name, reports, versions[CHAMPION], versions[CHALLENGER], notes)
     write_json(report_path(paths), {**asdict(report), "markdown": report.markdown()})
-    refused = [one for one in reports if one.outcome == "refused"]
+    # A shipped model that is refused here is in nobody's way: what was trained is judged as if there were none.
+    refused = [one for one in reports if one.outcome == "refused" and one.candidate != SHIPPED]
     if refused:
         raise GateFailed(" ".join(f"{one.candidate}: {one.said}" for one in refused))
     return report
@@ -109,6 +127,22 @@ class _Desk:
     def __init__(self, params: RegisterParams, paths: Paths, tracker: Tracker, registry: Registry, name: str) -> None:
         self.params, self.paths, self.tracker, self.registry, self.name = params, paths, tracker, registry, name
         self.whole = load_params(paths.params)
+
+    def first_champion(self, threads: int, weights: Path | None) -> tuple[list[Candidate], tuple[str, ...]]:
+        """The shipped model, while there is no champion and the params ask for it; else why not, in a sentence."""
+        if self.params.first_champion != SHIPPED or self.registry.by_alias(self.name, CHAMPION) is not None:
+            return [], ()
+        if not self.paths.shipped.is_dir():
+            return [], ("There is no shipped model (models/shipped) to be the first champion.",)
+        shipped = read_shipped(self.paths.shipped)
+        theirs = str(shipped.card["reports"]["evaluate"]["test_set"])
+        mine = test_set_of(self.paths, str(shipped.card["reports"]["evaluate"]["split"]))
+        if theirs != mine:
+            return [], (
+                f"The shipped model was evaluated on the test set {theirs[:12]}, and data/validated has {mine[:12]}: "
+                "it is not registered as the first champion.",
+            )
+        return [shipped_candidate(shipped, rebuild(shipped, self.paths, threads, weights))], ()
 
     def register(self, candidate: Candidate) -> CandidateReport:
         known = self.registry.by_digest(self.name, candidate.digest)
@@ -203,14 +237,15 @@ class _Desk:
         return {
             "captioner.candidate": candidate.name,
             "captioner.weights_digest": candidate.weights_digest,
-            "captioner.dataset": self.whole.acquire.dataset,
+            "captioner.dataset": candidate.card["dataset"]["name"] if candidate.card else self.whole.acquire.dataset,
             "captioner.split": candidate.split,
             "captioner.test_set": candidate.test_set,
             "captioner.slices": json.dumps(_rounded(candidate.evaluate.get("slices") or {}), sort_keys=True),
             "captioner.predictions": predictions_uri(tracked, candidate),
             **{f"captioner.test.{score}": f"{value:.4f}" for score, value in candidate.scores.items()},
-            **dvc_tags(self.paths),
+            **dvc_tags(candidate, self.paths),
             **of_run,
+            **(card_tags(candidate.card) if candidate.card is not None else {}),
         }
 
 

@@ -1,7 +1,9 @@
-"""train@C: features and captions in, a trained decoder out. Stops on a dev score of free-running captions.
+"""train@C: features and captions in, a trained network out. Stops on a dev score of free-running captions.
 
-After every epoch a checkpoint is written outside the DVC out; a run that was cut short goes on from it and ends with
-the same weights as one that was not.
+A network has one or more members, each trained alone from a seed of its own, in one phase (cross-entropy) or two
+(self-critical training on CIDEr, from the first phase's best weights on). After every epoch a checkpoint is
+written outside the DVC out; a run that was cut short goes on from it and ends with the same weights as one that was
+not.
 """
 
 from __future__ import annotations
@@ -17,15 +19,13 @@ import numpy as np
 from captioner.digests import sha256_file, sha256_text
 from captioner.errors import BadData
 from captioner.featurestore.packed import PackedFeatures
-from captioner.metrics import Scorer
-from captioner.model.checkpoint import Checkpoint
-from captioner.model.trained import weights_of, write_trained
-from captioner.model.vectors import Coverage, start_from
+from captioner.model.trained import load_weights, write_trained
+from captioner.model.vectors import Coverage
 from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
-from captioner.progress import Progress, track
 from captioner.records import ImageRecord, read_manifest, write_json, write_text
+from captioner.stages.fitting import Data, Epoch, Given, Views, train_member
 from captioner.text import Vocabulary, tokenize
 
 
@@ -56,18 +56,6 @@ class NoTracker:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    epoch: int
-    loss: float  # nats a token, dropout and smoothing included
-    learning_rate: float
-    cider: float
-    bleu_1: float
-    bleu_4: float
-    mean_words: float
-    distinct: float
-
-
-@dataclass(frozen=True)
 class TrainReport:
     candidate: str
     weights_digest: str
@@ -89,19 +77,12 @@ class TrainReport:
             "epoch   loss  dev CIDEr  BLEU-4  words",
         ]
         for e in self.epochs:
+            phase = "" if e.objective == "cross-entropy" else f"  {e.objective}"
             best = "  best" if e.epoch == self.best_epoch else ""
-            lines.append(f"{e.epoch:>5} {e.loss:>6.3f} {e.cider:>10.1f} {e.bleu_4:>7.1f} {e.mean_words:>6.1f}{best}")
+            lines.append(
+                f"{e.epoch:>5} {e.loss:>6.3f} {e.cider:>10.1f} {e.bleu_4:>7.1f} {e.mean_words:>6.1f}{phase}{best}"
+            )
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What training sees: rows of the feature file, tokenised captions, and the dev images with their references."""
-
-    rows: np.ndarray
-    captions: list[list[list[str]]]
-    dev_rows: np.ndarray
-    dev_references: list[list[str]]
 
 
 def run(
@@ -116,8 +97,8 @@ def run(
     import keras
     import tensorflow as tf
 
-    from captioner.model.decoder import build_decoder
-    from captioner.model.training import Trainer, encode_captions
+    from captioner.model.ensemble import build_network
+    from captioner.model.training import encode_captions
 
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
@@ -125,27 +106,31 @@ def run(
     manifest = read_manifest(paths.validated / "manifest.jsonl")
     data = select(manifest, features, params)
     vocabulary = Vocabulary.build((c for of_image in data.captions for c in of_image), params.min_count)
-    captions = encode_captions(data.captions, vocabulary, params.max_words)
-
-    decoder = build_decoder(decoder_params, len(vocabulary), features.meta.channels, params.seed)
-    coverage = None
-    if decoder_params.word_vectors:
-        coverage = start_from(word_vectors / decoder_params.word_vectors, decoder, vocabulary)
-    trainer = Trainer(decoder, params, decoder_params.dropout, -(-len(data.rows) // params.images_per_batch))
-
-    key = identity(params, decoder_params, paths)
-    checkpoint = Checkpoint(paths.checkpoints / key, trainer)
-    history = [Epoch(**epoch) for epoch in checkpoint.restore()]
+    given = Given(
+        params=params,
+        decoder=decoder_params,
+        views=Views.open(paths, features, params.views),
+        data=data,
+        encoded=encode_captions(data.captions, vocabulary, params.max_words),
+        vocabulary=vocabulary,
+        word_vectors=word_vectors,
+        checkpoints=paths.checkpoints / identity(params, decoder_params, paths),
+    )
     tracked = tracker.start(f"train-{candidate}", {"captioner.candidate": candidate, "captioner.stage": "train"})
     try:
         tracked.params({**_flat("train", params), **_flat("decoder", decoder_params)})
-        for epoch in history:
-            tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
-        fit(trainer, params, features, data, captions, vocabulary, history, checkpoint, tracked)
-        best = max(history, key=lambda e: getattr(e, params.monitor))
-        checkpoint.load_best()
+        network = build_network(decoder_params, len(vocabulary), features.meta.channels)
+        history: list[Epoch] = []
+        arrays: dict[str, np.ndarray] = {}
+        coverage: Coverage | None = None
+        for member in range(decoder_params.members):
+            trained, coverage = train_member(given, member, history, tracked)
+            prefix = "" if decoder_params.members == 1 else f"{member}/"
+            arrays |= {prefix + name: array for name, array in trained.items()}
+        load_weights(network, arrays, candidate)
         folder = paths.trained(candidate)
-        write_trained(folder, decoder, vocabulary, features.meta, params.max_words)
+        write_trained(folder, network, vocabulary, features.meta, params.max_words)
+        best = max(history, key=lambda e: getattr(e, params.monitor))
         report = TrainReport(
             candidate=candidate,
             weights_digest=sha256_file(folder / "weights.npz"),
@@ -153,7 +138,7 @@ def run(
             vocabulary=len(vocabulary),
             captions=sum(len(of_image) for of_image in data.captions),
             unknown_words=unknown_share(data.captions, vocabulary),
-            parameters=sum(int(array.size) for array in weights_of(decoder).values()),
+            parameters=sum(int(array.size) for array in arrays.values()),
             word_vectors=coverage,
             epochs=history,
         )
@@ -165,7 +150,7 @@ def run(
         tracked.end(failed=True)
         raise
     tracked.end()
-    shutil.rmtree(checkpoint.folder, ignore_errors=True)
+    shutil.rmtree(given.checkpoints, ignore_errors=True)
     return report
 
 
@@ -185,71 +170,10 @@ def select(manifest: Sequence[ImageRecord], features: PackedFeatures, params: Tr
     )
 
 
-def fit(
-    trainer: Any,
-    params: TrainParams,
-    features: PackedFeatures,
-    data: Data,
-    captions: np.ndarray,
-    vocabulary: Vocabulary,
-    history: list[Epoch],
-    checkpoint: Checkpoint,
-    tracked: Run,
-) -> None:
-    """Epochs from where `history` ends until the last one or until patience is out; `history` grows in place."""
-    from captioner.model.training import words_of
-
-    scorer = Scorer(data.dev_references)
-    while len(history) < params.epochs and not out_of_patience(history, params):
-        number = len(history) + 1
-        with track(f"epoch {number}/{params.epochs}", int((captions != 0).any(axis=2).sum()), "captions") as progress:
-            loss, rate = one_epoch(trainer, params, features, data, captions, number, progress)
-        hypotheses = []
-        with track(f"dev captions {number}", len(data.dev_rows), "images") as progress:
-            for start in range(0, len(data.dev_rows), 100):
-                rows = data.dev_rows[start : start + 100]
-                hypotheses += words_of(trainer.caption(features.rows(rows)), vocabulary)
-                progress.advance(len(rows))
-        dev = scorer.score(hypotheses)
-        epoch = Epoch(number, loss, rate, dev.cider, dev.bleu_1, dev.bleu_4, dev.mean_words, dev.distinct)
-        improved = not history or getattr(epoch, params.monitor) > max(getattr(e, params.monitor) for e in history)
-        history.append(epoch)
-        checkpoint.save([asdict(e) for e in history], improved)
-        tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
-
-
-def one_epoch(
-    trainer: Any,
-    params: TrainParams,
-    features: PackedFeatures,
-    data: Data,
-    captions: np.ndarray,
-    number: int,
-    progress: Progress,
-) -> tuple[float, float]:
-    """The mean loss a token of one epoch, and the learning rate at its end."""
-    from captioner.model.training import epoch_batches
-
-    total, tokens = 0.0, 0
-    step = (number - 1) * -(-len(data.rows) // params.images_per_batch)
-    for batch in epoch_batches(data.rows, captions, params.images_per_batch, params.seed, number):
-        loss, count = trainer.train(features.rows(batch.rows), batch.captions, step)
-        if not np.isfinite(loss):
-            raise BadData(f"The loss became {loss} in epoch {number}: lower train.learning_rate or train.clip_norm.")
-        total, tokens, step = total + loss * count, tokens + count, step + 1
-        progress.advance(int((batch.captions != 0).any(axis=2).sum()), note=f"loss {total / tokens:.3f}")
-    return total / tokens, float(trainer.rate(step))
-
-
-def out_of_patience(history: Sequence[Epoch], params: TrainParams) -> bool:
-    """Whether the last `patience` epochs brought nothing better than what was there before them."""
-    scores = [getattr(epoch, params.monitor) for epoch in history]
-    return len(scores) > params.patience and max(scores[-params.patience :]) <= max(scores[: -params.patience])
-
-
 def identity(params: TrainParams, decoder: DecoderParams, paths: Paths) -> str:
     """What a checkpoint belongs to: the parameters and the data."""
-    data = [sha256_file(paths.validated / "manifest.jsonl"), sha256_file(paths.features / "index.json")]
+    indices = [paths.features / "index.json", *(paths.view(view) / "index.json" for view in params.views)]
+    data = [sha256_file(file) for file in (paths.validated / "manifest.jsonl", *indices) if file.exists()]
     return sha256_text("\n".join([params.model_dump_json(), decoder.model_dump_json(), *data]))[:24]
 
 
@@ -262,12 +186,6 @@ def write_curve(path: Path, history: Sequence[Epoch]) -> None:
     names = list(asdict(history[0]))
     rows = [",".join(str(value) for value in asdict(epoch).values()) for epoch in history]
     write_text(path, "\n".join([",".join(names), *rows]) + "\n")
-
-
-def epoch_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
-    """One epoch of a report under the names that it has in MLflow."""
-    plain = ("loss", "learning_rate")
-    return {n if n in plain else f"dev_{n}": float(value) for n, value in epoch.items() if n != "epoch"}
 
 
 def _flat(prefix: str, section: Any) -> dict[str, Any]:

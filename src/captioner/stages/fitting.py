@@ -1,0 +1,215 @@
+"""The inside of the train stage: one member through its phases and epochs, from wherever a checkpoint left it.
+
+Knows nothing of where a trained network is written, nor of the report on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from captioner.errors import BadData
+from captioner.featurestore.packed import PackedFeatures
+from captioner.metrics import Scorer
+from captioner.model.trained import weights_of
+from captioner.model.vectors import Coverage, start_from
+from captioner.params import DecoderParams, TrainParams
+from captioner.paths import Paths
+from captioner.ports import Run
+from captioner.progress import Progress, track
+from captioner.text import Vocabulary
+
+if TYPE_CHECKING:
+    from captioner.model.checkpoint import Checkpoint
+    from captioner.model.training import Trainer
+
+
+@dataclass(frozen=True)
+class Epoch:
+    epoch: int
+    loss: float  # nats a token, dropout and smoothing included; in self-critical training of the network's own samples
+    learning_rate: float
+    cider: float
+    bleu_1: float
+    bleu_4: float
+    mean_words: float
+    distinct: float
+    member: int = 0
+    objective: str = "cross-entropy"
+    reward: float = 0.0  # mean CIDEr of the samples of self-critical training
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training sees: rows of the feature file, tokenised captions, and the dev images with their references."""
+
+    rows: np.ndarray
+    captions: list[list[list[str]]]
+    dev_rows: np.ndarray
+    dev_references: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The training images' features in every view; an image shows one of them in each epoch."""
+
+    plain: PackedFeatures
+    others: tuple[PackedFeatures, ...]
+    places: tuple[dict[str, int], ...]  # of each other view: id → row
+
+    @classmethod
+    def open(cls, paths: Paths, plain: PackedFeatures, names: Sequence[str]) -> Views:
+        """Raises BadData when a view was not made."""
+        missing = [name for name in names if not paths.view(name).is_dir()]
+        if missing:
+            raise BadData(f"data/features has no view {missing[0]}: run the features stage again.")
+        others = tuple(PackedFeatures.open(paths.view(name)) for name in names)
+        return cls(plain, others, tuple({name: row for row, name in enumerate(one.ids)} for one in others))
+
+    def grid(self, rows: np.ndarray, seed: int, step: int) -> np.ndarray:
+        """float16 [B, C, D] of the plain rows `rows`, each in a view that `seed` and `step` choose."""
+        if not self.others:
+            return self.plain.rows(rows)
+        chosen = np.random.default_rng([seed, step, 1]).integers(0, 1 + len(self.others), len(rows))
+        grid = np.empty((len(rows), self.plain.meta.cells, self.plain.meta.channels), np.float16)
+        grid[chosen == 0] = self.plain.rows(rows[chosen == 0])
+        for number, (view, places) in enumerate(zip(self.others, self.places, strict=True), start=1):
+            here = [places[self.plain.ids[row]] for row in rows[chosen == number]]
+            grid[chosen == number] = view.rows(here)
+        return grid
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the training of every member starts from."""
+
+    params: TrainParams
+    decoder: DecoderParams
+    views: Views
+    data: Data
+    encoded: np.ndarray  # [images, N, max_words + 2]
+    vocabulary: Vocabulary
+    word_vectors: Path
+    checkpoints: Path
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return -(-len(self.data.rows) // self.params.images_per_batch)
+
+
+def train_member(
+    given: Given, member: int, history: list[Epoch], tracked: Run
+) -> tuple[dict[str, np.ndarray], Coverage | None]:
+    """One member through its phases: its best weights, and what word vectors it started from. `history` grows."""
+    from captioner.model.checkpoint import Checkpoint
+    from captioner.model.decoder import build_decoder
+    from captioner.model.scst import CiderReward, SelfCritical
+    from captioner.model.training import Trainer
+
+    params = given.params.model_copy(update={"seed": given.params.seed + member})
+    decoder = build_decoder(given.decoder, len(given.vocabulary), given.views.plain.meta.channels, params.seed)
+    coverage = None
+    if given.decoder.word_vectors:
+        coverage = start_from(given.word_vectors / given.decoder.word_vectors, decoder, given.vocabulary)
+    phases = ["cross-entropy"] if params.objective == "cross-entropy" else ["cross-entropy", "scst"]
+    for phase in phases:
+        if phase == "scst":
+            assert params.scst is not None, "params.py sees to it"
+            reward = CiderReward(given.data.captions, given.vocabulary, params.scst.brevity)
+            trainer: Trainer = SelfCritical(decoder, params, given.steps, reward)
+        else:
+            trainer = Trainer(decoder, params, given.decoder.dropout, given.steps)
+        checkpoint = Checkpoint(given.checkpoints / f"{member}-{phase}", trainer)
+        own = [Epoch(**epoch) for epoch in checkpoint.restore()]
+        for epoch in own:
+            tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
+        fit(given, params, trainer, member, len(history), own, checkpoint, tracked)
+        history += own
+        checkpoint.load_best()
+    return weights_of(decoder), coverage
+
+
+def fit(
+    given: Given,
+    params: TrainParams,
+    trainer: Trainer,
+    member: int,
+    before: int,
+    history: list[Epoch],
+    checkpoint: Checkpoint,
+    tracked: Run,
+) -> None:
+    """Epochs from where `history` ends until the last one or until patience is out; `history` grows in place.
+
+    `before` epochs, of other members and phases, are counted already.
+    """
+    from captioner.model.training import words_of
+
+    scorer = Scorer(given.data.dev_references)
+    while len(history) < trainer.epochs and not out_of_patience(history, params.monitor, trainer.patience):
+        number = len(history) + 1
+        name = f"epoch {number}/{trainer.epochs}" + (f", {trainer.objective}" if before else "")
+        with track(name, int((given.encoded != 0).any(axis=2).sum()), "captions") as progress:
+            loss, rate, reward = one_epoch(given, params, trainer, number, progress)
+        hypotheses = []
+        with trainer.averaged(), track(f"dev captions {number}", len(given.data.dev_rows), "images") as progress:
+            for start in range(0, len(given.data.dev_rows), 100):
+                rows = given.data.dev_rows[start : start + 100]
+                hypotheses += words_of(trainer.caption(given.views.plain.rows(rows)), given.vocabulary)
+                progress.advance(len(rows))
+        dev = scorer.score(hypotheses)
+        epoch = Epoch(
+            epoch=before + number,
+            loss=loss,
+            learning_rate=rate,
+            cider=dev.cider,
+            bleu_1=dev.bleu_1,
+            bleu_4=dev.bleu_4,
+            mean_words=dev.mean_words,
+            distinct=dev.distinct,
+            member=member,
+            objective=trainer.objective,
+            reward=reward,
+        )
+        improved = not history or getattr(epoch, params.monitor) > max(getattr(e, params.monitor) for e in history)
+        history.append(epoch)
+        checkpoint.save([asdict(e) for e in history], improved)
+        tracked.metrics(epoch_metrics(asdict(epoch)), step=epoch.epoch)
+
+
+def one_epoch(
+    given: Given, params: TrainParams, trainer: Trainer, number: int, progress: Progress
+) -> tuple[float, float, float]:
+    """The mean loss a token of one epoch, the learning rate at its end, and the mean reward of its samples."""
+    from captioner.model.training import epoch_batches
+
+    # The second phase goes over the data in another order than the first.
+    seed = params.seed if trainer.objective == "cross-entropy" else params.seed + 1_000_000
+    total, tokens, rewards = 0.0, 0, 0.0
+    step = (number - 1) * given.steps
+    for batch in epoch_batches(given.data.rows, given.encoded, params.images_per_batch, seed, number):
+        loss, count, reward = trainer.update(given.views.grid(batch.rows, seed, step), batch, step)
+        if not np.isfinite(loss):
+            raise BadData(f"The loss became {loss} in epoch {number}: lower train.learning_rate or train.clip_norm.")
+        total, tokens, rewards, step = total + loss * count, tokens + count, rewards + reward, step + 1
+        progress.advance(int((batch.captions != 0).any(axis=2).sum()), note=f"loss {total / tokens:.3f}")
+    return total / tokens, float(trainer.rate(step)), rewards / given.steps
+
+
+def out_of_patience(history: Sequence[Epoch], monitor: str, patience: int) -> bool:
+    """Whether the last `patience` epochs brought nothing better than what was there before them."""
+    scores = [getattr(epoch, monitor) for epoch in history]
+    return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+
+def epoch_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """One epoch of a report under the names that it has in MLflow."""
+    plain = ("loss", "learning_rate", "reward", "member")
+    return {
+        n if n in plain else f"dev_{n}": float(value) for n, value in epoch.items() if n not in ("epoch", "objective")
+    }
