@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import threading
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
