@@ -1,7 +1,7 @@
 """``python -m benchmarks [NAME …]``: what ``make bench`` runs. Writes results.json and README's table.
 
-Each benchmark is a process of its own: none warms up or slows down another. One that fails says why, the others still run,
-and the exit code is 1.
+Each benchmark is a process of its own: none warms up or slows down another. One that fails says why, the others still
+run, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> int:
         prog="python -m benchmarks", description="Time what is fast here against its peers."
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all): {', '.join(NAMES)}")
-    parser.add_argument("--table", action="store_true", help="run nothing; write README's table from results.json")
+    parser.add_argument("--table", action="store_true", help="run nothing; write the tables from results.json")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in NAMES]
@@ -50,8 +50,7 @@ def main() -> int:
         return one(options.names[0], options.into)
     failed = [] if options.table else run(options.names or NAMES)
     found = results.read()
-    text = results.README.read_text(encoding="utf-8")
-    results.README.write_text(results.in_readme(text, found), encoding="utf-8")
+    results.write_pages(found)
     print(results.table(found))
     if failed:
         print(f"benchmarks: {', '.join(failed)} failed; the lines above say why.", file=sys.stderr)

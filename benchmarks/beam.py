@@ -11,6 +11,7 @@ from benchmarks.rounds import Ratio, once, race
 from benchmarks.torch_peer import MISSING
 
 IMAGES, BATCH = 1000, 100
+TORCH_IMAGES = 300  # of them in a round against PyTorch, whose speed does not depend on their number
 PREDICTED = 1  # images in a round of the peer that calls predict: seconds each
 CHECKED = 3  # of them compared, token by token
 GOALS = {"predict": 1000.0, "torch": 1.5}
@@ -18,7 +19,7 @@ GOALS = {"predict": 1000.0, "torch": 1.5}
 
 def run(images: int = IMAGES, predicted: int = PREDICTED, checked: int = CHECKED) -> list[Result]:
     grid = material.many(material.features(), images)
-    return [*against_predict(grid, predicted, checked), against_torch(grid)]
+    return [*against_predict(grid, predicted, checked), against_torch(grid[:TORCH_IMAGES])]
 
 
 def searched(kind: str) -> tuple[object, object]:
@@ -101,7 +102,7 @@ def against_torch(grid: np.ndarray) -> Result:
     same = float(np.mean([words(a) == words(b) for a, b in zip(wanted, found, strict=True)]))
     assert same >= 0.995, f"only {same:.1%} of the captions are the same, token by token"
     times = race({"peer": lambda: float(len(theirs(grid))), "ours": lambda: float(len(ours(grid)))})
-    return result(name, peer, times, GOALS["torch"], f"tokens of {same:.1%} of {len(grid)} images; ties differ", cold)
+    return result(name, peer, times, GOALS["torch"], f"tokens of {same:.1%} of {len(grid)} images", cold)
 
 
 def result(

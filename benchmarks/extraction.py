@@ -48,12 +48,13 @@ def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
         }
     )
     limits = machine.limits()
+    size = np.mean([len(picture) for picture in data.values()])
     floor = 2 * MACS / (limits["gemm_gflops"] * 1e9)
     results = []
     for name, goal in (("tensorflow", 8.0), ("openvino", 15.0)):
         best = float(np.median(found[name]))
         details = {
-            "pictures": f"{ours} rendered scenes with grain, 500x375 JPEG, {np.mean([*map(len, data.values())]) / 1e3:.0f} KB",
+            "pictures": f"{ours} rendered scenes with grain, 500x375, JPEG of {size / 1e3:.0f} KB",
             "cold_start_s": {"ours": cold[name], "peer": cold["peer"], "images": 32},
             "cosine_least": equal[name],
             "limit": {**limits, "network_alone_at_gemm_rate_images_per_s": 1 / floor, "share_reached": floor / best},

@@ -1,4 +1,4 @@
-"""Goal 8: ``captioner --help``, against ``python -c 'import tensorflow'``: what a command would cost that imports it."""
+"""Goal 8: ``captioner --help``, against ``python -c 'import tensorflow'``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Goal 9: the training flow with nothing to do, in a process that has run it before, against plain ``dvc repro``.
 
-The real graph, params and code, in a project of its own; what the stages would write is put there by hand and committed to DVC,
-since nothing of it is read when nothing is stale.
+The real graph, params and code, in a project of its own; what the stages would write is put there by hand and
+committed to DVC, since nothing of it is read when nothing is stale.
 """
 
 from __future__ import annotations

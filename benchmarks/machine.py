@@ -37,7 +37,7 @@ def commit() -> str:
 
 
 def limits() -> dict[str, float]:
-    """Measured: fp32 matrix products on all cores by TensorFlow (GFLOP/s), and copying memory (GB/s, read and write)."""
+    """Measured: fp32 matrix products by TensorFlow on all cores (GFLOP/s), copying memory (GB/s, read and write)."""
     import tensorflow as tf
 
     size = 2048

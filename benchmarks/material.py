@@ -1,7 +1,8 @@
-"""What the benchmarks work on: pictures of a real size, their captions and features, and a decoder that has learnt a little.
+"""What the benchmarks work on: pictures of a real size, their captions and features, and a decoder that has learnt a
+little.
 
-The pictures are the sample's rendered scenes at 500x375, with grain like a camera's, so that a JPEG is as large and as slow
-to decode as a photo's; nothing foreign is needed. Made once and kept in ``.captioner/benchmarks``.
+The pictures are the sample's rendered scenes at 500x375, with grain like a camera's, so that a JPEG is as large and
+as slow to decode as a photo's; nothing foreign is needed. Made once and kept in ``.captioner/benchmarks``.
 """
 
 from __future__ import annotations

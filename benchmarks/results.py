@@ -14,12 +14,13 @@ from benchmarks.rounds import Ratio
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "benchmarks" / "results.json"
 README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison. `ratio` and `goal` say how many times better than the peer; `ratio` is None when it was not run."""
+    """One comparison. `ratio` and `goal`: how many times better than the peer; `ratio` is None when it was not run."""
 
     name: str  # the benchmark, and what of it
     peer: str
@@ -81,16 +82,48 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def in_readme(text: str, results: Sequence[dict[str, Any]]) -> str:
-    """`text` with the table between the two marks renewed. Raises ValueError when a mark is missing."""
+def figures(results: Sequence[dict[str, Any]]) -> str:
+    """The table of docs/results.md: absolute figures of one machine, for orientation, and where each came from."""
+    lines = [
+        "| What | Against | Ours | Peer's | Cold: ours, peer's | Equal before timing | Limit reached | Commit | Load |",
+        "| --- | --- | ---: | ---: | ---: | --- | ---: | --- | ---: |",
+    ]
+    for result in results:
+        if result["ratio"] is None:
+            continue
+        cells = [_with_unit(result.get(who), result.get("unit", "")) for who in ("ours", "peers")]
+        details = result.get("details", {})
+        cold = details.get("cold_start_s", {})
+        starts = ", ".join(f"{_figure(cold[who])} s" for who in ("ours", "peer") if who in cold) or "–"
+        share = details.get("limit", {}).get("share_reached")
+        reached = "–" if share is None else f"{share:.0%}"
+        row = [result["name"], result["peer"], *cells, starts, result.get("equal", "–"), reached]
+        lines.append(f"| {' | '.join(row)} | `{result['commit']}` | {result['machine']['load_before']} |")
+    machine = results[-1]["machine"] if results else {}
+    shape = ", ".join(f"{name.replace('_', ' ')} {machine[name]}" for name in machine if name != "load_before")
+    return "\n".join([f"Machine: {shape}.", "", *lines]) if machine else "Not measured yet."
+
+
+def renew(text: str, content: str) -> str:
+    """`text` with what stands between the two marks replaced. Raises ValueError when a mark is missing."""
     if BEGIN not in text or END not in text:
-        raise ValueError(f"README.md has no {BEGIN} … {END}")
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table(results)}\n{END}", text, flags=re.DOTALL)
+        raise ValueError(f"there are no marks {BEGIN} … {END}")
+    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{content}\n{END}", text, flags=re.DOTALL)
+
+
+def write_pages(results: Sequence[dict[str, Any]]) -> None:
+    """README's table, and the figures of docs/results.md."""
+    for page, content in ((README, table(results)), (PAGE, figures(results))):
+        page.write_text(renew(page.read_text(encoding="utf-8"), content), encoding="utf-8")
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{_figure(value)} {unit}"
 
 
 def _figure(value: float) -> str:
     """Three digits: 1,234 · 123 · 12.3 · 1.23."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 4
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

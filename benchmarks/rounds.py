@@ -1,4 +1,4 @@
-"""Taking turns: A, B, A, B …, so that whatever else the machine does falls on both sides. Knows nothing of what is timed."""
+"""Taking turns: A, B, A, B …, so that whatever else the machine does falls on both. Knows nothing of what is timed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Ratio:
 
     @classmethod
     def of(cls, ours: Sequence[float], peers: Sequence[float]) -> Ratio:
-        """The peer's cost over ours, round by round; a cost is seconds for a unit of work, or anything that should be small.
+        """The peer's cost over ours, round by round; a cost is seconds for a unit of work, or anything that should be
+        small.
 
         Raises ValueError for rounds that do not pair up, or a cost that is not positive.
         """
@@ -45,7 +46,7 @@ def take_turns(contestants: Mapping[str, Callable[[], T]], rounds: int = ROUNDS)
 
 
 def seconds_per_unit(work: Callable[[], float], clock: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
-    """`work` does something and returns how many units it was; the result does it and returns the seconds for one unit."""
+    """`work` does something and returns how many units it was; the result returns the seconds for one of them."""
 
     def timed() -> float:
         started = clock()

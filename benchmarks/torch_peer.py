@@ -1,7 +1,8 @@
 """PyTorch, the peer of two benchmarks: ``python -m benchmarks.torch_peer`` installs it where that costs little.
 
-It is in no lock: the index's wheel for Linux brings gigabytes of CUDA with it (docs/decisions/0031). pip is asked what it would
-fetch; a CPU build is installed, anything with CUDA only on request (``yes``). Without it the two comparisons are not run.
+It is in no lock: the index's wheel for Linux brings gigabytes of CUDA with it (docs/decisions/0031). pip is asked
+what it would fetch; a CPU build is installed, anything with CUDA only on request (``yes``). Without it the two
+comparisons are not run.
 """
 
 from __future__ import annotations

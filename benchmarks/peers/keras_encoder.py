@@ -1,4 +1,5 @@
-"""Extraction as tutorials write it: the network as published, with batch normalisation, and ``model.predict`` on one image.
+"""Extraction as tutorials write it: the network as published, with batch normalisation, and ``model.predict`` on one
+image.
 
 The same checkpoint as ours; ours folds the normalisation into the convolutions when it reads it.
 """

@@ -1,7 +1,8 @@
 """Training and decoding as the classic Keras tutorial has it: one sample for each prefix of each caption.
 
-The generator pads every prefix to the longest caption and one-hot encodes its next word; the network reads the whole prefix
-again for every word. The same network as our ``merge`` decoder (image + word → LSTM → softmax), in Keras's own layers.
+The generator pads every prefix to the longest caption and one-hot encodes its next word; the network reads the whole
+prefix again for every word. The same network as our ``merge`` decoder (image + word → LSTM → softmax), in Keras's own
+layers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Our attention network in PyTorch, as the Show-Attend-Tell tutorials loop: step by step, caption by caption.
 
 Every caption carries its own copy of its image's grid, and every step projects the whole grid again before it attends.
-Captions are sorted by length and drop out when they end. The arithmetic is that of captioner.model.decoder.Attention, so losses
-and captions can be equal.
+Captions are sorted by length and drop out when they end. The arithmetic is that of captioner.model.decoder.Attention,
+so losses and captions can be equal.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ def inspect(data: bytes, source: str = "image") -> ImageInfo:
 def normalise(data: bytes, source: str = "image", whole: bool = False) -> bytes:
     """JPEG or PNG bytes of the same picture that TensorFlow decodes right, as 8-bit RGB or grey, upright, one frame.
 
-    `source` names the picture in errors. `whole`: these very bytes were found whole before, and are not decoded once more
-    to find out. Raises BadImage when it is empty, not a picture, cut short, damaged or over the pixel limit. Damage inside
-    a JPEG that every decoder conceals (wrong blocks, nothing missing) is not found.
+    `source` names the picture in errors. `whole`: these very bytes were found whole before, and are not decoded once
+    more to find out. Raises BadImage when it is empty, not a picture, cut short, damaged or over the pixel limit.
+    Damage inside a JPEG that every decoder conceals (wrong blocks, nothing missing) is not found.
     """
     with _open(data, source) as picture:
         try:

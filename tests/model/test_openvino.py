@@ -15,12 +15,12 @@ from captioner.errors import BadData, BadEnvironment
 from captioner.featurestore.extract import Extractor
 from captioner.golden import golden_images
 from captioner.images import normalise
+from captioner.model.artifact import check_encoder
 from captioner.model.captioner import Captioner
 from captioner.model.encoder import Encoder, load_encoder
 from captioner.packs import digest
 from captioner.paths import Paths
 from captioner.records import ImageRecord
-from captioner.stages.export import check_encoder
 from tests.tiny import META, write_tiny_model
 
 PHOTOS = {name: normalise(data, name) for name, data in golden_images().items()}

@@ -1,7 +1,7 @@
 """Images in, features out: decoding in parallel with encoding, in batches of one fixed size.
 
-Each thread encodes a batch of its own. All threads on one batch wait for the slowest at every layer: that took 1.3 times as
-long on a quiet machine and twice as long on a busy one, for the same bits.
+Each thread encodes a batch of its own. All threads on one batch wait for the slowest at every layer: that took 1.3
+times as long on a quiet machine and twice as long on a busy one, for the same bits.
 
 Pure: the rows depend on the images and the encoder alone, not on the batch around them (short batches are padded), on
 the order or on what was encoded before. So any process, on any machine of one kind, may extract any part of a manifest.
@@ -36,6 +36,19 @@ class Extractor:
         self.encoder, self.batch, self.view = encoder, batch, view
         self._threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
         self._network = openvino.OpenVinoNetwork(encoder, self._threads) if engine == openvino.NAME else None
+        size = encoder.image_size
+
+        def encode(images: tf.Tensor) -> tf.Tensor:
+            count = tf.shape(images)[0]
+            padded = tf.pad(images, [[0, batch - count], [0, 0], [0, 0], [0, 0]])
+            return tf.cast(encoder.encode(tf.ensure_shape(padded, [batch, size, size, 3])), tf.float16)[:count]
+
+        # Traced once: the pipelines of later calls only point to them.
+        pixels = tf.TensorSpec([None, size, size, 3], tf.float32)
+        self._encode = tf.function(encode, input_signature=[pixels])
+        self._decode = tf.function(
+            lambda data: decode_and_resize(data, size, view), input_signature=[tf.TensorSpec([], tf.string)]
+        )
 
     def extract(
         self, records: Sequence[ImageRecord], read: Callable[[ImageRecord], bytes]
@@ -77,26 +90,17 @@ class Extractor:
             yield from (self._network.encode(images.numpy()) for images in batches.prefetch(2))
             return
 
-        def encode(images: tf.Tensor) -> tf.Tensor:
-            count = tf.shape(images)[0]
-            padded = tf.pad(images, [[0, self.batch - count], [0, 0], [0, 0], [0, 0]])
-            size = self.encoder.image_size
-            return tf.cast(self.encoder.encode(tf.ensure_shape(padded, [self.batch, size, size, 3])), tf.float16)[
-                :count
-            ]
-
         options = tf.data.Options()
         options.threading.max_intra_op_parallelism = 1
-        encoded = batches.map(encode, num_parallel_calls=self._threads).prefetch(2)
+        encoded = batches.map(self._encode, num_parallel_calls=self._threads).prefetch(2)
         yield from (rows.numpy() for rows in encoded.with_options(options))
 
     def _decoded(self, payloads: Callable[[], Iterator[bytes]]) -> tf.data.Dataset:
         import tensorflow as tf
 
-        size, view = self.encoder.image_size, self.view
         return (
             tf.data.Dataset.from_generator(payloads, output_signature=tf.TensorSpec([], tf.string))
-            .map(lambda data: decode_and_resize(data, size, view), num_parallel_calls=tf.data.AUTOTUNE)
+            .map(self._decode, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(self.batch)
         )
 

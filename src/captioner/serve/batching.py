@@ -1,8 +1,8 @@
 """Captions the images of concurrent requests in one call: per image, sixteen at once cost a third of one alone.
 
-While a batch is captioned, requests gather. When it is done, the next batch waits until as many images are there as the last
-one had, a few milliseconds at most: so clients that answer each other's pace meet again, and a client that is alone never
-waits. Knows nothing of HTTP. Batches are not padded: sizes in between cost nothing extra (docs/LOG.md).
+While a batch is captioned, requests gather. When it is done, the next batch waits until as many images are there as
+the last one had, a few milliseconds at most: so clients that answer each other's pace meet again, and a client that
+is alone never waits. Knows nothing of HTTP. Batches are not padded: sizes in between cost nothing extra (docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Batcher:
         return sum(len(job.images) for job in self._waiting)
 
     def _take(self) -> list[_Job]:
-        """The first job, and those behind it that ask for the same beam and still fit. Another worker may have been first."""
+        """The first job and those behind it that ask for the same beam and fit; none when another worker was first."""
         batch: list[_Job] = []
         for job in list(self._waiting):
             count = sum(len(one.images) for one in batch) + len(job.images)

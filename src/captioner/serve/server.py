@@ -1,8 +1,8 @@
 """Loads the model once, warms it, listens, and on SIGTERM answers what it has begun before it ends.
 
 Reads five variables of the container: CAPTIONER_MODEL_VERSION and CAPTIONER_MODEL_DIGEST (who this model is),
-CAPTIONER_THREADS (for TensorFlow), CAPTIONER_WORKERS (batches captioned at once) and CAPTIONER_BATCH (images in a batch at
-most; 1: every request by itself).
+CAPTIONER_THREADS (for TensorFlow), CAPTIONER_WORKERS (batches captioned at once) and CAPTIONER_BATCH (images in a
+batch at most; 1: every request by itself).
 """
 
 from __future__ import annotations
