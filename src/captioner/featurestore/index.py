@@ -61,7 +61,8 @@ class FeatureStore:
         step = max(1, BLOCK_BYTES // (2 * self.meta.cells * self.meta.channels))
         for start in range(0, len(digests), step):
             places = [self._places[digest] for digest in digests[start : start + step]]
-            yield np.concatenate([shard.read(first, count) for shard, first, count in _runs(places)])
+            parts = [shard.read(first, count) for shard, first, count in _runs(places)]
+            yield parts[0] if len(parts) == 1 else np.concatenate(parts)  # neighbours in one shard need no copy
 
     def check(self, digests: Sequence[str]) -> None:
         """Read every shard that holds one of `digests` and drop the damaged ones: their images are missing then."""

@@ -67,8 +67,9 @@ class Shard:
             raise DamagedShard(self, error.strerror or str(error)) from None
         if len(data) != count * self.row_bytes:
             raise DamagedShard(self, "cut short")
+        view = memoryview(data)  # a slice of bytes would copy each row
         for row in range(count):
-            if zlib.crc32(data[row * self.row_bytes : (row + 1) * self.row_bytes]) != self.checksums[first + row]:
+            if zlib.crc32(view[row * self.row_bytes : (row + 1) * self.row_bytes]) != self.checksums[first + row]:
                 raise DamagedShard(self, f"row {first + row} has changed")
         return np.frombuffer(data, np.float16).reshape(count, *self.row_shape)
 
