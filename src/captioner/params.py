@@ -142,8 +142,16 @@ class DecoderParams(Section):
     units: int = Field(ge=8)
     embedding: int = Field(ge=8)
     dropout: float = Field(ge=0, lt=1)
+    heads: int = Field(default=1, ge=1, description="of the attention; units must be a multiple")
+    sentinel: bool = Field(default=True, description="whether attention may look away from the picture")
     members: int = Field(default=1, ge=1, le=8, description="networks, from one seed each, that decide together")
     word_vectors: str | None = Field(default=None, description="a GloVe text file to start the embedding from")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> DecoderParams:
+        if self.units % self.heads:
+            raise ValueError(f"units ({self.units}) must be a multiple of heads ({self.heads})")
+        return self
 
 
 class ExportParams(Section):

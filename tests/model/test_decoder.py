@@ -76,6 +76,23 @@ def test_teacher_forcing_equals_decoding_step_by_step(kind: str, grid: tf.Tensor
     np.testing.assert_allclose(packed, padded[packing.flat.numpy()], atol=1e-5)
 
 
+@pytest.mark.parametrize(("heads", "sentinel"), [(1, False), (2, True), (4, False)])
+def test_so_it_does_with_heads_and_without_a_sentinel(heads: int, sentinel: bool, grid: tf.Tensor) -> None:
+    params = DecoderParams(kind="attention", units=8, embedding=8, dropout=0.0, heads=heads, sentinel=sentinel)
+    decoder = build_decoder(params, 12, channels=6, seed=3)
+    inputs, targets = CAPTIONS[:, :, :-1], CAPTIONS[:, :, 1:]
+    packing = Packing.of(tf.constant(targets != PAD))
+    context = decoder.image(grid)
+    packed = decoder.softmax(decoder.hidden(context, tf.constant(inputs), packing)).numpy()
+    state, stepwise = decoder.initial(context, 2), []
+    for t in range(inputs.shape[2]):
+        logits, state = decoder.step(context, tf.constant(inputs[:, :, t]), state)
+        stepwise.append(logits.numpy())
+    padded = np.stack(stepwise, axis=2).reshape(-1, decoder.vocabulary)
+    np.testing.assert_allclose(packed, padded[packing.flat.numpy()], atol=1e-5)
+    assert any("sentinel" in name for name in weights_of(decoder)) is sentinel
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_image_changes_the_words(kind: str, grid: tf.Tensor) -> None:
     decoder = tiny(kind)

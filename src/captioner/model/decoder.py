@@ -150,7 +150,7 @@ class Merge(Decoder):
 
 
 class Attention(Decoder):
-    """LSTM with spatial attention and a visual sentinel."""
+    """LSTM with spatial attention of one or more heads (Vaswani et al. 2017), with or without a visual sentinel."""
 
     def __init__(self, params: DecoderParams, vocabulary: int, channels: int, seed: int) -> None:
         super().__init__(params, vocabulary, channels, seed)
@@ -164,17 +164,21 @@ class Attention(Decoder):
         self.query = dense(units, 4, "query", bias=False)
         self.image_gates = dense(4 * units, 5, "image_gates", bias=False)
         self.start = dense(2 * units, 6, "start", "tanh")
-        self.sentinel_gate = dense(units, 7, "sentinel_gate")
-        self.sentinel_input = dense(units, 8, "sentinel_input", bias=False)
-        self.sentinel_key = dense(units, 9, "sentinel_key", bias=False)
+        if params.sentinel:
+            self.sentinel_gate = dense(units, 7, "sentinel_gate")
+            self.sentinel_input = dense(units, 8, "sentinel_input", bias=False)
+            self.sentinel_key = dense(units, 9, "sentinel_key", bias=False)
         self.join = dense(units, 10, "join", "tanh")
 
     def build(self, _: Any = None) -> None:
         units = self.params.units
         self.values.build((None, self.channels))
-        for layer in (self.keys, self.query, self.image_gates, self.start, self.sentinel_gate, self.sentinel_key):
+        for layer in (self.keys, self.query, self.image_gates, self.start):
             layer.build((None, units))
-        self.sentinel_input.build((None, self.params.embedding))
+        if self.params.sentinel:
+            self.sentinel_gate.build((None, units))
+            self.sentinel_key.build((None, units))
+            self.sentinel_input.build((None, self.params.embedding))
         self.join.build((None, 2 * units))
         super().build()
 
@@ -202,14 +206,38 @@ class Attention(Decoder):
     def output(
         self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
     ) -> tf.Tensor:
-        scale = float(self.params.units) ** -0.5
-        sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
-        query = self.query(h) * scale
-        cells = look(query, lambda q: self.product(q, context["keys"], transpose_b=True))
-        own = tf.reduce_sum(query * self.sentinel_key(sentinel), axis=-1, keepdims=True)
-        weights = tf.nn.softmax(tf.concat([cells, own], axis=-1))
-        seen = look(weights[..., :-1], lambda w: self.product(w, context["values"])) + weights[..., -1:] * sentinel
+        query = self.query(h) * float(self.params.units // self.params.heads) ** -0.5
+        scores = self._by_head(look(query, lambda q: self._attend(q, context["keys"], transpose_b=True)))
+        if self.params.sentinel:
+            sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
+            own = tf.reduce_sum(self._by_head(query * self.sentinel_key(sentinel)), axis=-1, keepdims=True)
+            weights = tf.nn.softmax(tf.concat([scores, own], axis=-1))
+            seen = self._seen(context, look, weights[..., :-1])
+            seen += _flat(weights[..., -1:] * self._by_head(sentinel))
+        else:
+            seen = self._seen(context, look, tf.nn.softmax(scores))
         return self.join(tf.concat([seen, h], axis=-1))
+
+    def _seen(self, context: Context, look: Look, weights: tf.Tensor) -> tf.Tensor:
+        """The cells' mean [..., U] under each head's `weights` [..., H, C]."""
+        return look(_flat(weights), lambda w: self._attend(w, context["values"]))
+
+    def _attend(self, rows: tf.Tensor, cells: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
+        """Each head's part of `rows` [B, M, H * X] times its part of `cells` [B, C, U]: [B, M, H * Y]."""
+        if self.params.heads == 1:
+            return self.product(rows, cells, transpose_b=transpose_b)
+        rows, cells = (tf.transpose(self._by_head(x), [0, 2, 1, 3]) for x in (rows, cells))
+        return _flat(tf.transpose(self.product(rows, cells, transpose_b=transpose_b), [0, 2, 1, 3]))
+
+    def _by_head(self, x: tf.Tensor) -> tf.Tensor:
+        """[..., H * X] → [..., H, X]."""
+        shape = tf.concat([tf.shape(x)[:-1], [self.params.heads, x.shape[-1] // self.params.heads]], axis=0)
+        return tf.reshape(x, shape)
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    """[..., H, X] → [..., H * X]."""
+    return tf.reshape(x, tf.concat([tf.shape(x)[:-2], [x.shape[-2] * x.shape[-1]]], axis=0))
 
 
 DECODERS: dict[str, type[Decoder]] = {"merge": Merge, "attention": Attention}

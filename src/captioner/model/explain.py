@@ -44,7 +44,10 @@ def _last_brought(decoder: Decoder, context: Context, tokens: tf.Tensor, state: 
     words = decoder.embedding(tokens)
     h, c = decoder.recurrence.step(decoder.inputs(decoder.per_row(context)[:, None], words), state)
     decoder.output(context, look, words, state[0], h, c)
-    return brought[-1]
+    weights = brought[-1]
+    heads = decoder.params.heads
+    shape = tf.concat([tf.shape(weights)[:-1], [heads, weights.shape[-1] // heads]], axis=0)
+    return tf.reduce_mean(tf.reshape(weights, shape), axis=-2)
 
 
 def attention_over(decoder: Network, context: Context, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
