@@ -175,7 +175,7 @@ class TestInterrupted:
     def test_a_kill_in_the_middle_and_another_run(
         self, paths: Paths, settings: Settings, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        write_data(paths, range(400))
+        write_data(paths, range(1600))
         code = f"""
             from pathlib import Path
             from captioner.params import FeaturesParams
