@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 from captioner.errors import BadData, BadImage, BadParams
+from captioner.featurestore.index import FeatureStore
 from captioner.featurestore.packed import PackedFeatures
+from captioner.model.identity import describe
 from captioner.packs import PackWriter, digest
 from captioner.params import FeaturesParams
 from captioner.paths import Paths
@@ -203,10 +205,12 @@ class TestInterrupted:
         assert process.returncode == -signal.SIGKILL
         assert not paths.features.exists()
 
-        records = write_data(paths, range(40))  # enough to tell, and quicker
+        stored = len(FeatureStore(settings.feature_store, describe(PARAMS.encoder, PARAMS.layout, None, paths.home)))
+        assert stored >= 16
+        records = write_data(paths, range(stored + 24))  # enough to tell, and quicker
         features.run(PARAMS, paths, settings)
         hits = int(capsys.readouterr().err.split(" images: ")[1].split(" ")[0])
-        assert hits >= 16
+        assert hits == stored
         resumed = content(paths)
         features.run(PARAMS, paths, replace(settings, feature_store=settings.home / "another"))
         assert content(paths) == resumed
