@@ -21,6 +21,11 @@ from captioner.text import END, PAD, START, UNKNOWN
 NEVER = -1e9
 
 
+def never_said(vocabulary: int) -> tf.Tensor:
+    """What is added to logits or log probabilities [V] so that no special token but the end is ever chosen."""
+    return tf.reduce_sum(tf.one_hot([PAD, START, UNKNOWN], vocabulary), axis=0) * NEVER
+
+
 def beam_search(
     decoder: Network, context: Context, beam: tf.Tensor | int, max_words: int, length_power: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -32,7 +37,7 @@ def beam_search(
     beam = tf.convert_to_tensor(beam, tf.int32)
     batch = tf.shape(next(iter(context.values())))[0]
     length = max_words + 1
-    forbidden = tf.reduce_sum(tf.one_hot([PAD, START, UNKNOWN], decoder.vocabulary), axis=0) * NEVER
+    forbidden = never_said(decoder.vocabulary)
     only_end = (1.0 - tf.one_hot(END, decoder.vocabulary)) * NEVER
     state = decoder.initial(context, beam)
     first = tf.where(tf.range(beam) == 0, 0.0, NEVER)

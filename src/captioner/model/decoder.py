@@ -206,14 +206,15 @@ class Attention(Decoder):
     def output(
         self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
     ) -> tf.Tensor:
-        query = self.query(h) * float(self.params.units // self.params.heads) ** -0.5
-        scores = self._by_head(look(query, lambda q: self._attend(q, context["keys"], transpose_b=True)))
+        heads = self.params.heads
+        query = self.query(h) * float(self.params.units // heads) ** -0.5
+        scores = by_head(look(query, lambda q: self._attend(q, context["keys"], transpose_b=True)), heads)
         if self.params.sentinel:
             sentinel = tf.sigmoid(self.sentinel_gate(before) + self.sentinel_input(words)) * tf.tanh(c)
-            own = tf.reduce_sum(self._by_head(query * self.sentinel_key(sentinel)), axis=-1, keepdims=True)
+            own = tf.reduce_sum(by_head(query * self.sentinel_key(sentinel), heads), axis=-1, keepdims=True)
             weights = tf.nn.softmax(tf.concat([scores, own], axis=-1))
             seen = self._seen(context, look, weights[..., :-1])
-            seen += _flat(weights[..., -1:] * self._by_head(sentinel))
+            seen += _flat(weights[..., -1:] * by_head(sentinel, heads))
         else:
             seen = self._seen(context, look, tf.nn.softmax(scores))
         return self.join(tf.concat([seen, h], axis=-1))
@@ -226,13 +227,13 @@ class Attention(Decoder):
         """Each head's part of `rows` [B, M, H * X] times its part of `cells` [B, C, U]: [B, M, H * Y]."""
         if self.params.heads == 1:
             return self.product(rows, cells, transpose_b=transpose_b)
-        rows, cells = (tf.transpose(self._by_head(x), [0, 2, 1, 3]) for x in (rows, cells))
+        rows, cells = (tf.transpose(by_head(x, self.params.heads), [0, 2, 1, 3]) for x in (rows, cells))
         return _flat(tf.transpose(self.product(rows, cells, transpose_b=transpose_b), [0, 2, 1, 3]))
 
-    def _by_head(self, x: tf.Tensor) -> tf.Tensor:
-        """[..., H * X] → [..., H, X]."""
-        shape = tf.concat([tf.shape(x)[:-1], [self.params.heads, x.shape[-1] // self.params.heads]], axis=0)
-        return tf.reshape(x, shape)
+
+def by_head(x: tf.Tensor, heads: int) -> tf.Tensor:
+    """[..., H * X] → [..., H, X]."""
+    return tf.reshape(x, tf.concat([tf.shape(x)[:-1], [heads, x.shape[-1] // heads]], axis=0))
 
 
 def _flat(x: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from captioner.model.decoder import Attention, Context, Decoder
+from captioner.model.decoder import Attention, Context, Decoder, by_head
 from captioner.model.ensemble import Ensemble, Network
 from captioner.model.recurrence import State
 from captioner.text import START
@@ -44,10 +44,7 @@ def _last_brought(decoder: Decoder, context: Context, tokens: tf.Tensor, state: 
     words = decoder.embedding(tokens)
     h, c = decoder.recurrence.step(decoder.inputs(decoder.per_row(context)[:, None], words), state)
     decoder.output(context, look, words, state[0], h, c)
-    weights = brought[-1]
-    heads = decoder.params.heads
-    shape = tf.concat([tf.shape(weights)[:-1], [heads, weights.shape[-1] // heads]], axis=0)
-    return tf.reduce_mean(tf.reshape(weights, shape), axis=-2)
+    return tf.reduce_mean(by_head(brought[-1], decoder.params.heads), axis=-2)
 
 
 def attention_over(decoder: Network, context: Context, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

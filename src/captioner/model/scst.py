@@ -14,22 +14,14 @@ import tensorflow as tf
 
 from captioner.metrics.cider import CiderScorer
 from captioner.metrics.corpus import count
+from captioner.model.beam import NEVER, never_said
 from captioner.model.decoder import Context, Decoder
 from captioner.model.training import Batch, Trainer, schedule
 from captioner.params import ScstParams, TrainParams
-from captioner.text import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
-
-NEVER = -1e9
+from captioner.text import END, PAD, SPECIAL, START, Vocabulary
 
 
-def never_said(vocabulary: int) -> tf.Tensor:
-    """What is added to logits [V] so that no special token but the end is ever drawn."""
-    return tf.reduce_sum(tf.one_hot([PAD, START, UNKNOWN], vocabulary), axis=0) * NEVER
-
-
-def sample(
-    decoder: Decoder, context: Context, rows: int, max_words: int, seed: tf.Tensor, temperature: float = 1.0
-) -> tf.Tensor:
+def sample(decoder: Decoder, context: Context, rows: int, max_words: int, seed: tf.Tensor) -> tf.Tensor:
     """`rows` captions of each image, drawn word by word: ids [B, rows, max_words + 2] from start to end, then padding.
 
     The same for the same `seed` [2] int32. Unknown words are never drawn, as in beam search.
@@ -42,7 +34,7 @@ def sample(
 
     def body(t: tf.Tensor, last: tf.Tensor, h: tf.Tensor, c: tf.Tensor, out: tf.TensorArray) -> tuple[tf.Tensor, ...]:
         logits, (h, c) = decoder.step(context, last, (h, c))
-        logits = logits / temperature + forbidden + tf.where(t == max_words, only_end, 0.0)
+        logits = logits + forbidden + tf.where(t == max_words, only_end, 0.0)
         drawn = tf.random.stateless_uniform(tf.shape(logits), seed + tf.stack([0, t]), minval=1e-20)
         word = tf.argmax(logits - tf.math.log(-tf.math.log(drawn)), axis=-1, output_type=tf.int32)
         word = tf.where((last == END) | (last == PAD), PAD, word)
