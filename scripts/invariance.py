@@ -21,12 +21,12 @@ from captioner.bootstrap import App, open_app
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
 from captioner.evaluation import fixed_indices
 from captioner.images import normalise
+from captioner.inputs import SUFFIXES
 from captioner.invariance import PERTURBATIONS, Change, Direction, change, directions, perturb
 from captioner.packs import PackReader
 from captioner.records import read_manifest
 
 JPEG = b"\xff\xd8"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 Say = Callable[[Iterable[bytes]], list[str]]
 """Pictures in, the best caption of each out."""
