@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import BadData
-from captioner.explaining import LONGEST, Looks, draw, is_drawn_here, lit, panel_size, spread
+from captioner.explaining import BAR, LONGEST, Looks, draw, is_drawn_here, lit, panel_size, spread
 
 
 def picture(width: int = 120, height: int = 80, colour: str = "steelblue") -> bytes:
@@ -60,6 +60,16 @@ def test_there_is_colour_where_the_weight_is_and_none_elsewhere() -> None:
     assert colourful[60, 20] == 0
     faint = np.asarray(lit(photo, grid, share=0.0), float)
     assert 0 < (faint.max(axis=2) - faint.min(axis=2))[15, 110] < colourful[15, 110]
+
+
+def test_the_bar_is_there_only_for_a_network_that_can_look_away() -> None:
+    def orange(sentinel: float) -> int:
+        # The bar's own colour; a grey picture has no other.
+        pixels = np.asarray(opened(draw(picture(colour="black"), looks(sentinel=sentinel))).convert("RGB"))
+        return int((pixels == BAR).all(axis=2).sum())
+
+    assert orange(0.25) > orange(0.75) > 0
+    assert orange(0.0) == 0
 
 
 def test_the_grid_covers_the_picture_row_by_row() -> None:

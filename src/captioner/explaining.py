@@ -1,7 +1,7 @@
 """Where a network looked, drawn: the picture, then one panel for each word of its caption, as one PNG.
 
-A panel shows the picture pale and grey but for the parts that the word was chosen by; the bar below it says how much of
-the choice was looking at all, the rest being what the network remembered (the sentinel's share).
+A panel shows the picture pale and grey but for the parts that the word was chosen by. Where the network could look away
+(it has a sentinel), a bar below says how much of the choice was looking at all, the rest being what it remembered.
 Pillow alone draws: the same input gives the same bytes. Knows nothing of models.
 """
 
@@ -33,6 +33,11 @@ BAR = (194, 101, 42)
 WARM, HOT = np.array([255.0, 214.0, 130.0]), np.array([255.0, 112.0, 40.0])
 SHADE = 0.32  # how bright a black part of the picture is in colour
 PALE = 0.45  # how far the picture fades to white where the network did not look
+ALWAYS = 0.999  # a share that rounding alone keeps from 1
+LEGEND = "Orange: where the network looked when it chose the word."
+BAR_LEGEND = (
+    "The bar: how much of the choice was looking; the rest was memory, of the words before and of the picture as a whole."
+)
 FAINT = 0.35  # how much of a map is left where the network did not look at the picture at all
 
 
@@ -57,11 +62,13 @@ def draw(picture: bytes, looks: Looks, title: str = "") -> bytes:
         raise BadData(f"A grid of {weights.shape[1]} cells is not square: it cannot be laid over a picture.")
     size = panel_size(*whole.size)
     small = whole.resize(size, Image.Resampling.LANCZOS)
-    panels = [
-        _panel(lit(small, grid.reshape(side, side), share), word, share)
-        for word, grid, share in zip(looks.words, weights, shares, strict=True)
-    ]
-    sheet = _sheet([_column(small, None), *panels], looks.caption, title)
+    looks_away = bool((shares < ALWAYS).any())
+    panels = []
+    for word, grid, share in zip(looks.words, weights, shares, strict=True):
+        panel = _column(lit(small, grid.reshape(side, side), share), word)
+        panels.append(_with_bar(panel, share) if looks_away else panel)
+    legend = f"{LEGEND} {BAR_LEGEND}" if looks_away else LEGEND
+    sheet = _sheet([_column(small, None), *panels], looks.caption, title, legend)
     out = io.BytesIO()
     text = PngImagePlugin.PngInfo()
     text.add_text("Title", MARK)
@@ -111,8 +118,7 @@ def spread(grid: Array, size: tuple[int, int]) -> Array:
     return np.clip(np.asarray(smooth, np.float64), 0.0, 1.0)
 
 
-def _panel(picture: Image.Image, word: str, share: float) -> Image.Image:
-    panel = _column(picture, word)
+def _with_bar(panel: Image.Image, share: float) -> Image.Image:
     pen = ImageDraw.Draw(panel)
     left, right = (panel.width - _bar(panel)) // 2, (panel.width + _bar(panel)) // 2
     top = panel.height - 26
@@ -139,19 +145,14 @@ def _column(picture: Image.Image, word: str | None) -> Image.Image:
     return column
 
 
-def _sheet(panels: Sequence[Image.Image], caption: str, title: str) -> Image.Image:
+def _sheet(panels: Sequence[Image.Image], caption: str, title: str, legend: str) -> Image.Image:
     rows = _rows(panels)
     inner = max(sum(p.width for p in row) + GAP * (len(row) - 1) for row in rows)
     width = max(inner, 560) + 2 * MARGIN
     heading = _wrapped(caption, _font(24), width - 2 * MARGIN)
-    legend = _wrapped(
-        "Orange: where the network looked when it chose the word. The bar: how much of the choice was looking; the "
-        "rest was memory, of the words before and of the picture as a whole.",
-        _font(13),
-        width - 2 * MARGIN,
-    )
+    explained = _wrapped(legend, _font(13), width - 2 * MARGIN)
     top = MARGIN + 32 * len(heading) + (22 if title else 0) + 8
-    height = top + sum(max(p.height for p in row) + GAP for row in rows) + 18 * len(legend) + MARGIN
+    height = top + sum(max(p.height for p in row) + GAP for row in rows) + 18 * len(explained) + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
     y = MARGIN
@@ -167,7 +168,7 @@ def _sheet(panels: Sequence[Image.Image], caption: str, title: str) -> Image.Ima
             sheet.paste(panel, (x, y))
             x += panel.width + GAP
         y += max(p.height for p in row) + GAP
-    for line in legend:
+    for line in explained:
         pen.text((MARGIN, y), line, font=_font(13), fill=SOFT)
         y += 18
     return sheet
