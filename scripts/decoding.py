@@ -1,0 +1,99 @@
+"""Prints what trained candidates score on dev for each beam and length power: `export` in params.yaml is chosen by it.
+
+``.venv/bin/python scripts/decoding.py CANDIDATE… [--beams 1 3 5] [--powers 0.5 0.8 1.1] [--images N]`` in a project's
+folder, after training. Never on test. A beam of 1 has no length power.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from captioner.bootstrap import App, open_app
+from captioner.errors import BadInput, CaptionerError
+from captioner.featurestore.packed import PackedFeatures
+from captioner.metrics import Scorer, Scores
+from captioner.progress import track
+from captioner.records import read_manifest
+
+BATCH = 100  # images
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print one table, or one sentence that says why there is none. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("candidates", nargs="*", metavar="CANDIDATE", help="default: every candidate of params.yaml")
+    parser.add_argument("--beams", nargs="+", type=int, default=[1, 3, 5])
+    parser.add_argument("--powers", nargs="+", type=float, default=[0.5, 0.8, 1.1], help="length powers")
+    parser.add_argument("--images", type=int, help="the first so many of dev (default: all)")
+    options = parser.parse_args(argv)
+    try:
+        if min(options.beams) < 1 or min(options.powers) < 0 or (options.images or 1) < 1:
+            raise BadInput("Beams and images count from 1, length powers from 0.")
+        app = open_app()
+        names = options.candidates or list(app.params.candidates)
+        found = [
+            (name, *row)
+            for name in names
+            for row in decode(app, app.paths.trained(name), options.beams, options.powers, options.images)
+        ]
+    except CaptionerError as error:
+        print(f"decoding: {error}", file=sys.stderr)
+        return error.exit_code
+    print("\n".join(table(found)))
+    return 0
+
+
+def decode(
+    app: App, trained: Path, beams: Sequence[int], powers: Sequence[float], images: int | None = None
+) -> Iterator[tuple[int, float, Scores]]:
+    """(beam, length power, dev scores) of the network in `trained`. Raises BadData when it or its data is missing."""
+    from captioner.model.runtime import start_tensorflow
+
+    start_tensorflow(app.settings.threads)
+    import tensorflow as tf
+
+    from captioner.model.beam import beam_search
+    from captioner.model.trained import read_trained
+    from captioner.model.training import words_of
+    from captioner.stages.evaluate import select
+
+    network, vocabulary, _, max_words = read_trained(trained)
+    features = PackedFeatures.open(app.paths.features)
+    dev = select(read_manifest(app.paths.validated / "manifest.jsonl"), features.ids, "dev")
+    rows, scorer = dev.rows[:images], Scorer(dev.references[:images])
+
+    def captions(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor) -> tf.Tensor:
+        return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power)[0][:, 0]
+
+    # Beam and power are inputs of the graph: it is traced once for all.
+    compiled = tf.function(captions, reduce_retracing=True)
+    for beam in beams:
+        for power in powers if beam > 1 else [0.0]:
+            hypotheses: list[str] = []
+            with track(f"{trained.parent.name}, beam {beam}, power {power:g}", len(rows), "images") as progress:
+                for start in range(0, len(rows), BATCH):
+                    part = rows[start : start + BATCH]
+                    ids = compiled(tf.constant(features.rows(part)), tf.constant(beam), tf.constant(power, tf.float32))
+                    hypotheses += words_of(np.asarray(ids), vocabulary)
+                    progress.advance(len(part))
+            yield beam, power, scorer.score(hypotheses)
+
+
+def table(rows: Sequence[tuple[str, int, float, Scores]]) -> list[str]:
+    """Markdown, a line a row."""
+    lines = ["| candidate | beam | length power | BLEU-1 | BLEU-4 | CIDEr | words | distinct |"]
+    lines.append("| --- |" + " ---: |" * 7)
+    for name, beam, power, s in rows:
+        power_shown = f"{power:g}" if beam > 1 else "–"
+        figures = f"{s.bleu_1:.2f} | {s.bleu_4:.2f} | {s.cider:.2f} | {s.mean_words:.1f} | {s.distinct:.2f}"
+        lines.append(f"| {name} | {beam} | {power_shown} | {figures} |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""scripts/decoding.py: the scores that beam and length power are chosen by are those of what is exported then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captioner.featurestore.packed import PackedFeatures
+from captioner.metrics import score
+from captioner.model.captioner import Captioner
+from captioner.records import read_manifest
+from captioner.stages.evaluate import predict, select
+from tests.learned import CANDIDATE, Learned
+from tests.loading import script
+
+decoding = script("decoding")
+
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the training
+
+
+def test_its_figures_are_the_artifacts_own(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(learned.paths.root)
+    export = learned.params.export
+    assert decoding.main([CANDIDATE, "--beams", str(export.beam), "--powers", str(export.length_power)]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].split(" | ")
+    features = PackedFeatures.open(learned.paths.features)
+    dev = select(read_manifest(learned.paths.validated / "manifest.jsonl"), features.ids, "dev")
+    said = predict(Captioner.load(learned.artifact), features, dev, 32)
+    ours = score([one.captions[0].caption for one in said], dev.references)
+    assert row[3:6] == [f"{ours.bleu_1:.2f}", f"{ours.bleu_4:.2f}", f"{ours.cider:.2f}"]
+
+
+def test_greedy_search_has_one_row_whatever_the_powers(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(learned.paths.root)
+    assert decoding.main([CANDIDATE, "--beams", "1", "2", "--images", "20"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[1:3] for row in rows] == [["1", "–"], ["2", "0.5"], ["2", "0.8"], ["2", "1.1"]]
+
+
+@pytest.mark.parametrize("arguments", [["--beams", "0"], ["--powers", "-1"], ["--images", "0"], ["nobody"]])
+def test_what_cannot_be_is_one_sentence(
+    arguments: list[str], project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    assert decoding.main(arguments) != 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert said.err.startswith("decoding: ")
