@@ -36,7 +36,7 @@ PALE = 0.45  # how far the picture fades to white where the network did not look
 ALWAYS = 0.999  # a share that rounding alone keeps from 1
 LEGEND = "Orange: where the network looked when it chose the word."
 BAR_LEGEND = (
-    "The bar: how much of the choice was looking; the rest was memory, of the words before and of the picture as a whole."
+    "The bar: how much of the choice was looking; the rest was memory, of the words before and of the whole picture."
 )
 FAINT = 0.35  # how much of a map is left where the network did not look at the picture at all
 
