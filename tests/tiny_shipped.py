@@ -25,7 +25,8 @@ def make_evaluated(root: Path, artifact: Path) -> Path:
     shutil.copytree(ROOT / "profiles", root / "profiles")
     network = decoder_params("attention", dropout=0.0).model_dump(mode="json", exclude_none=True)
     flickr8k = yaml.safe_load((root / "profiles" / "flickr8k.yaml").read_text())
-    change_params(root, **{**flickr8k, "decoders": {**flickr8k["decoders"], "attention": network}})
+    decoders = {**flickr8k["decoders"], "attention": network}
+    change_params(root, **{**flickr8k, "decoders": decoders, "export": EXPORT.model_dump()})
     change_register(root, min_slice=10, resamples=200)
 
     paths = Paths(root, root / ".captioner")
