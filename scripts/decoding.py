@@ -15,6 +15,7 @@ import numpy as np
 
 from captioner.bootstrap import App, open_app
 from captioner.errors import BadInput, CaptionerError
+from captioner.evaluation import select
 from captioner.featurestore.packed import PackedFeatures
 from captioner.metrics import Scorer, Scores
 from captioner.progress import track
@@ -60,7 +61,6 @@ def decode(
     from captioner.model.beam import beam_search
     from captioner.model.trained import read_trained
     from captioner.model.training import words_of
-    from captioner.stages.evaluate import select
 
     network, vocabulary, _, max_words = read_trained(trained)
     features = PackedFeatures.open(app.paths.features)

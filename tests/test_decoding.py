@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from captioner.evaluation import select
 from captioner.featurestore.packed import PackedFeatures
 from captioner.metrics import score
 from captioner.model.captioner import Captioner
 from captioner.records import read_manifest
-from captioner.stages.evaluate import predict, select
+from captioner.stages.evaluate import predict
 from tests.learned import CANDIDATE, Learned
 from tests.loading import script
 

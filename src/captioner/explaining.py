@@ -33,12 +33,12 @@ BAR = (194, 101, 42)
 WARM, HOT = np.array([255.0, 214.0, 130.0]), np.array([255.0, 112.0, 40.0])
 SHADE = 0.32  # how bright a black part of the picture is in colour
 PALE = 0.45  # how far the picture fades to white where the network did not look
+FAINT = 0.35  # how much of a map is left where the network did not look at the picture at all
 ALWAYS = 0.999  # a share that rounding alone keeps from 1
 LEGEND = "Orange: where the network looked when it chose the word."
 BAR_LEGEND = (
     "The bar: how much of the choice was looking; the rest was memory, of the words before and of the whole picture."
 )
-FAINT = 0.35  # how much of a map is left where the network did not look at the picture at all
 
 
 @dataclass(frozen=True)
