@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadInput, ServiceUnavailable
-from captioner.ports import Answer, EndpointState, ModelVersion, Variant, VariantSpec
+from captioner.ports import Answer, Document, EndpointState, ModelVersion, Variant, VariantSpec
 
 
 class FakeRun:
@@ -165,3 +166,28 @@ class FakeEndpoint:
     def _reach(self) -> None:
         if self.down:
             raise ServiceUnavailable("The endpoint does not answer: run `captioner up`.")
+
+
+class FakeDocuments:
+    """`ports.Documents` in memory. A tag is the number of the write."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Document] = {}
+        self._writes = 0
+
+    def read(self, key: str) -> Document | None:
+        return self.kept.get(key)
+
+    def create(self, key: str, value: Any) -> bool:
+        return key not in self.kept and self._write(key, value)
+
+    def replace(self, key: str, value: Any, tag: str) -> bool:
+        return key in self.kept and self.kept[key].tag == tag and self._write(key, value)
+
+    def keys(self, prefix: str) -> list[str]:
+        return sorted(key for key in self.kept if key.startswith(prefix))
+
+    def _write(self, key: str, value: Any) -> bool:
+        self._writes += 1
+        self.kept[key] = Document(json.loads(json.dumps(value)), str(self._writes))
+        return True

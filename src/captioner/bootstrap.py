@@ -14,7 +14,7 @@ from captioner.paths import Paths
 from captioner.settings import Settings
 
 if TYPE_CHECKING:
-    from captioner.ports import Endpoint, Registry, Tracker
+    from captioner.ports import Documents, Endpoint, Registry, Tracker
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class App:
         from captioner.adapters.sagemaker import SageMakerEndpoint
 
         return SageMakerEndpoint(self.settings, self.paths)
+
+    def documents(self) -> Documents:
+        from captioner.adapters.s3_documents import S3Documents
+
+        return S3Documents(self.settings, self.paths)
 
 
 def open_app(root: Path | None = None) -> App:

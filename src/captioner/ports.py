@@ -120,3 +120,25 @@ class Endpoint(Protocol):
         """Make the endpoint be these variants: create or update, wait, verify that it is, collect garbage."""
 
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer: ...
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON document as it was read, and the tag that tells this version of it from others."""
+
+    value: Any
+    tag: str
+
+
+class Documents(Protocol):
+    """Small shared JSON documents, written by whoever is first. Implementations: S3; the fake of the tests."""
+
+    def read(self, key: str) -> Document | None: ...
+    def create(self, key: str, value: Any) -> bool:
+        """Write a new document; False when there is one already."""
+
+    def replace(self, key: str, value: Any, tag: str) -> bool:
+        """Write over the version with `tag`; False when it is another by now."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that start with `prefix`, sorted."""

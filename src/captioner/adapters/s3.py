@@ -24,7 +24,7 @@ def upload(where: Account, artifact: Path, digest: str) -> str:
         if _size(client, where.bucket, key) != size:
             if sha256_file(artifact) != digest:
                 raise BadData(f"{artifact} is not the model {digest[:12]} any more: its SHA-256 differs.")
-            _ensure_bucket(where, client)
+            ensure_bucket(where, client)
             with track("upload", size, "B") as progress:
                 client.upload_file(str(artifact), where.bucket, key, Callback=progress.advance)
     return f"s3://{where.bucket}/{key}"
@@ -41,7 +41,8 @@ def _size(client: Any, bucket: str, key: str) -> int | None:
         raise
 
 
-def _ensure_bucket(where: Account, client: Any) -> None:
+def ensure_bucket(where: Account, client: Any) -> None:
+    """Create the bucket of the local AWS when it is missing. Raises BadEnvironment when AWS itself has none."""
     import botocore.exceptions
 
     try:
