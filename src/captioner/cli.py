@@ -7,17 +7,19 @@ Every handler imports what it needs when it runs, so that ``captioner --help`` c
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from captioner import __version__
+from captioner.commands import local, release
+from captioner.commands.adding import as_json
+from captioner.commands.showing import show
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
 
 STAGE_VERBS = {
@@ -69,13 +71,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"captioner {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, handler: Any, text: str, group: Any = verbs) -> argparse.ArgumentParser:
-        one: argparse.ArgumentParser = group.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    def verb(name: str, handler: Any, text: str, group: Any = None) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = (group or verbs).add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + "."
+        )
         one.set_defaults(handler=handler)
-        return one
-
-    def as_json(one: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        one.add_argument("--json", action="store_true", help="one JSON object for machines")
         return one
 
     run = verb("run", _run, "run the whole training flow: every stale stage, then register and deploy")
@@ -108,14 +108,8 @@ def parser() -> argparse.ArgumentParser:
         "(default: NAME-explained.png, explained/)",
     )
 
-    as_json(verb("up", _up, "start the local stack: Prefect, MLflow, local AWS, deployments"))
-    as_json(verb("down", _down, "stop the local stack; its state stays"))
-    as_json(verb("status", _status, "what is up, and what the endpoint serves"))
-    as_json(verb("reconcile", _reconcile, "bring the endpoint in line with the registry's aliases"))
-
-    schedule = verb("schedule", _schedule, "schedule retraining")
-    schedule.add_argument("--cron", required=True, help='five fields, e.g. "0 3 * * 1"; "off" ends it')
-    schedule.add_argument("--timezone", default="UTC")
+    local.add(verb)
+    release.add(verb)
 
     profile = verb("profile", None, "choose what params.yaml holds")
     profiles = profile.add_subparsers(metavar="ACTION", required=True)
@@ -140,7 +134,7 @@ def _stage(options: argparse.Namespace) -> None:
     # Whoever ends a stage politely (a service manager, `kill`) gets what Ctrl-C gets: runs ended, nothing half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    _show(run_stage(options.stage, options.candidate), options.json)
+    show(run_stage(options.stage, options.candidate), options.json)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -168,45 +162,6 @@ def _caption(options: argparse.Namespace) -> int:
     return caption_all(open_app(), images, options.model, options.beam, options.top, options.json, explain)
 
 
-def _up(options: argparse.Namespace) -> None:
-    from captioner import stack
-    from captioner.bootstrap import open_app
-
-    app = open_app()
-    _show(stack.up(app.settings, app.paths), options.json)
-
-
-def _down(options: argparse.Namespace) -> None:
-    from captioner import stack
-    from captioner.paths import Paths
-    from captioner.settings import Settings
-
-    # Not through params.yaml: a broken one must not keep servers running.
-    settings = Settings.from_env(Path.cwd())
-    _show(stack.down(settings, Paths.of(Path.cwd(), settings)), options.json)
-
-
-def _status(options: argparse.Namespace) -> None:
-    from captioner.status import overview, render
-
-    found = overview()
-    print(json.dumps(found, indent=2) if options.json else render(found))
-
-
-def _reconcile(options: argparse.Namespace) -> None:
-    from captioner.bootstrap import run_stage
-
-    _show(run_stage("deploy"), options.json)
-
-
-def _schedule(options: argparse.Namespace) -> int:
-    from captioner import stack
-    from captioner.bootstrap import open_app
-
-    app = open_app()
-    return stack.schedule(app.settings, app.paths, cron=options.cron, timezone=options.timezone)
-
-
 def _profile_use(options: argparse.Namespace) -> None:
     from captioner import profiles
     from captioner.paths import Paths
@@ -219,7 +174,7 @@ def _profile_use(options: argparse.Namespace) -> None:
 def _data(options: argparse.Namespace) -> None:
     from captioner.bootstrap import move_data
 
-    _show(move_data(options.action), options.json)
+    show(move_data(options.action), options.json)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -228,38 +183,3 @@ def _serve(options: argparse.Namespace) -> int:
     if not 0 <= options.port < 65536:
         raise BadInput(f"{options.port} is not a port.")
     return serve.main(options.model_dir, options.host, options.port)
-
-
-def _show(report: Any, as_json: bool) -> None:
-    """A report as JSON, as the text that it gives of itself, or field by field."""
-    is_record = dataclasses.is_dataclass(report) and not isinstance(report, type)
-    fields: Any = dataclasses.asdict(report) if is_record else report
-    if as_json:
-        print(json.dumps(fields, indent=2, sort_keys=True, default=str))
-    elif hasattr(report, "render"):
-        print(report.render())
-    elif isinstance(fields, dict):
-        print("\n".join(_lines(fields)))
-    else:
-        print(fields)
-
-
-def _lines(fields: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """`name  value`, one a line; what is empty is left out, what is nested is indented."""
-    for name, value in fields.items():
-        if value is None or value in ({}, [], (), ""):
-            continue
-        label = indent + name.replace("_", " ")
-        if isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values()):
-            yield label
-            yield from _lines(value, indent + "  ")
-        else:
-            yield f"{label:<24} {_text(value)}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {_text(item)}" for name, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_text(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
