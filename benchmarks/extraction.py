@@ -12,6 +12,7 @@ from benchmarks.results import Result
 from benchmarks.rounds import Ratio, once, race
 from captioner import images
 from captioner.featurestore.extract import Extractor
+from captioner.model.captioner import Captioner
 from captioner.records import ImageRecord
 
 OURS, PEERS = 256, 48  # images in a round: about two seconds each
@@ -36,7 +37,9 @@ def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
     cold = {name: once(lambda e=e: extracted(e, 32)) for name, e in engines.items()}
     cold["peer"] = once(lambda: one_by_one(32))
     wanted = one_by_one(peers)
-    equal = {name: agreement(wanted, extracted(extractor, peers)) for name, extractor in engines.items()}
+    ours_found = {name: extracted(extractor, peers) for name, extractor in engines.items()}
+    equal = {name: agreement(wanted, rows) for name, rows in ours_found.items()}
+    captions_agree(ours_found["tensorflow"], ours_found["openvino"])
 
     def work(extractor: Extractor) -> Callable[[], float]:
         return lambda: float(len(extracted(extractor, ours)))
@@ -68,7 +71,7 @@ def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
                 unit="images/s",
                 ours=1 / best,
                 peers=1 / float(np.median(found["peer"])),
-                equal="features of the same pictures to a cosine of 0.9999",
+                equal="features of the same pictures to a cosine of 0.9999; the captions that follow from them",
                 details=details,
             )
         )
@@ -81,3 +84,10 @@ def agreement(wanted: np.ndarray, found: np.ndarray) -> float:
     least = float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
     assert least >= 0.9999, f"the features differ: a cosine of {least}"
     return least
+
+
+def captions_agree(one: np.ndarray, other: np.ndarray) -> None:
+    """Raises AssertionError when a trained model captions the features of two engines differently."""
+    model = Captioner.load(material.artifact("attention"))
+    said, also = ([row[0].caption for row in model.caption_features(rows)] for rows in (one, other))
+    assert said == also, f"{sum(a != b for a, b in zip(said, also, strict=True))} of {len(said)} captions differ"
