@@ -20,7 +20,7 @@ from captioner.emulator.shapes import check
 from captioner.emulator.store import Resource, Store, arn
 from captioner.errors import BadData
 
-ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES = 100, 32 * 1024
+ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES, ENVIRONMENT_ENTRY_BYTES = 100, 32 * 1024, 1024
 
 
 class Control:
@@ -221,6 +221,12 @@ def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple
 
 
 def _check_environment(environment: dict[str, str]) -> None:
+    longest = max((len(part.encode()) for entry in environment.items() for part in entry), default=0)
+    if longest > ENVIRONMENT_ENTRY_BYTES:
+        raise invalid(
+            f"The container's Environment has a key or value of {longest} bytes; "
+            f"the limit is {ENVIRONMENT_ENTRY_BYTES}."
+        )
     size = sum(len(key.encode()) + len(value.encode()) for key, value in environment.items())
     if len(environment) > ENVIRONMENT_ENTRIES or size > ENVIRONMENT_BYTES:
         raise invalid(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from captioner.emulator.instance import STOP_GRACE_S, Container, Instance, Site
+from captioner.emulator.instance import Container, Instance, Site
 
 
 @dataclass(frozen=True)
@@ -102,19 +102,24 @@ class Fleet:
     def instance(self, variant: str) -> Instance | None:
         """A healthy instance of `variant`, in turn; None while there is none."""
         with self._lock:
-            healthy = [one for one in self.variants[variant].instances if one.healthy]
+            healthy = [one for one in self.running(variant).instances if one.healthy]
             return healthy[next(self._turns) % len(healthy)] if healthy else None
 
     def count(self, variant: str, status: int, latency_us: int) -> None:
         with self._lock:
-            counters = self.variants[variant].counters
+            counters = self.running(variant).counters
             counters.invocations += 1
             counters.errors_4xx += 400 <= status < 500
             counters.errors_5xx += status >= 500
             counters.latency_us += latency_us
 
-    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
+    def stop(self, patience_s: float | None = None) -> None:
+        """Stop every instance; `patience_s` is ``Instance.stop``'s."""
         _stop_all([one for variant in self._all() for one in variant.instances], patience_s)
+
+    def running(self, variant: str) -> RunningVariant:
+        """A variant or a shadow variant by name."""
+        return self.variants.get(variant) or self.shadows[variant]
 
     def _all(self) -> list[RunningVariant]:
         return [*self.variants.values(), *self.shadows.values()]
@@ -127,7 +132,7 @@ class Fleet:
         return Instance(name, plan.container, self._site, plan.startup_s)
 
 
-def _stop_all(instances: Sequence[Instance], patience_s: float = STOP_GRACE_S) -> None:
+def _stop_all(instances: Sequence[Instance], patience_s: float | None = None) -> None:
     if instances:
         with ThreadPoolExecutor(max_workers=len(instances)) as pool:
             list(pool.map(lambda one: one.stop(patience_s), instances))
