@@ -32,6 +32,7 @@ class Reply:
 
 def invoke(endpoints: Endpoints, name: str, headers: Mapping[str, str], body: bytes) -> Reply:
     """Answer one InvokeEndpoint. `headers` has lower-case names. Raises AwsError."""
+    received = time.monotonic()
     _check_headers(headers)
     status, fleet = endpoints.serving(name)
     if status is None:
@@ -41,7 +42,8 @@ def invoke(endpoints: Endpoints, name: str, headers: Mapping[str, str], body: by
     variant = _variant(fleet, name, headers.get(TARGET.lower()))
     started = time.monotonic()
     answer_status, answer_headers, answer = _ask(fleet, variant, headers, body)
-    fleet.count(variant, answer_status, int((time.monotonic() - started) * 1e6))
+    answered = time.monotonic()
+    fleet.count(variant, answer_status, int((answered - started) * 1e6), int((started - received) * 1e6))
     if not 200 <= answer_status < 300:
         raise _model_error(name, answer_status, answer)
     if len(answer) > MAX_BODY:
