@@ -73,6 +73,9 @@ def test_a_model_needs_its_data_and_a_moderate_environment(local_aws: LocalAws) 
     assert "100" in refused(create, ModelName="ctl-x", PrimaryContainer=many)[1]
     large = container(local_aws, **{f"K{n}": "v" * 1000 for n in range(40)})
     assert "32768" in refused(create, ModelName="ctl-x", PrimaryContainer=large)[1]
+    # Bytes, not characters: 1,000 of these have 2,000.
+    wide = container(local_aws, KEY="ä" * 1000)
+    assert "2000 bytes; the limit is 1024" in refused(create, ModelName="ctl-x", PrimaryContainer=wide)[1]
     assert "PrimaryContainer" in refused(create, ModelName="ctl-x")[1]
 
 

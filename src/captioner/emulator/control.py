@@ -16,15 +16,15 @@ from captioner.emulator.describing import describe
 from captioner.emulator.endpoints import Endpoints, missing
 from captioner.emulator.faults import invalid
 from captioner.emulator.guardrails import Rollout, rollout
-from captioner.emulator.programs import resolve
 from captioner.emulator.instance import Site
 from captioner.emulator.objects import Objects
+from captioner.emulator.programs import resolve
 from captioner.emulator.shapes import check
 from captioner.emulator.store import Resource, Store, arn
 from captioner.emulator.watching import Alarms
 from captioner.errors import BadData
 
-ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES = 100, 32 * 1024
+ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES, ENVIRONMENT_ENTRY_BYTES = 100, 32 * 1024, 1024
 
 
 class Control:
@@ -248,6 +248,12 @@ def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple
 
 
 def _check_environment(environment: dict[str, str]) -> None:
+    longest = max((len(part.encode()) for entry in environment.items() for part in entry), default=0)
+    if longest > ENVIRONMENT_ENTRY_BYTES:
+        raise invalid(
+            f"The container's Environment has a key or value of {longest} bytes; "
+            f"the limit is {ENVIRONMENT_ENTRY_BYTES}."
+        )
     size = sum(len(key.encode()) + len(value.encode()) for key, value in environment.items())
     if len(environment) > ENVIRONMENT_ENTRIES or size > ENVIRONMENT_BYTES:
         raise invalid(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from captioner.emulator.instance import STOP_GRACE_S, Container, Instance, Site
+from captioner.emulator.instance import Container, Instance, Site
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Fleet:
         return successor.instance(variant) if successor and variant in successor.variants else None
 
     def _answering(self, variant: str) -> list[Instance]:
-        return self.variants[variant].instances[: self._active.get(variant)]
+        return self.running(variant).instances[: self._active.get(variant)]
 
     def limit(self, active: Mapping[str, int]) -> None:
         """Let only so many instances of a variant answer; those of a variant that is not named all do."""
@@ -142,7 +142,7 @@ class Fleet:
     def count(self, variant: str, status: int, latency_us: int, overhead_us: int = 0) -> None:
         """One request: answered with `status`, after `latency_us` in the container and `overhead_us` around it."""
         with self._lock:
-            counters = self.variants[variant].counters
+            counters = self.running(variant).counters
             counters.invocations += 1
             counters.errors_4xx += 400 <= status < 500
             counters.errors_5xx += status >= 500
@@ -152,8 +152,13 @@ class Fleet:
             key = (self._endpoint, variant, self._config)
             self._site.meter.record(key, status, latency_us, overhead_us, answering)
 
-    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
+    def stop(self, patience_s: float | None = None) -> None:
+        """Stop every instance; `patience_s` is ``Instance.stop``'s."""
         _stop_all([one for variant in self._all() for one in variant.instances], patience_s)
+
+    def running(self, variant: str) -> RunningVariant:
+        """A variant or a shadow variant by name."""
+        return self.variants.get(variant) or self.shadows[variant]
 
     def _all(self) -> list[RunningVariant]:
         return [*self.variants.values(), *self.shadows.values()]
@@ -166,7 +171,7 @@ class Fleet:
         return Instance(name, plan.container, self._site, plan.startup_s)
 
 
-def _stop_all(instances: Sequence[Instance], patience_s: float = STOP_GRACE_S) -> None:
+def _stop_all(instances: Sequence[Instance], patience_s: float | None = None) -> None:
     if instances:
         with ThreadPoolExecutor(max_workers=len(instances)) as pool:
             list(pool.map(lambda one: one.stop(patience_s), instances))

@@ -21,7 +21,7 @@ from captioner.emulator.faults import AwsError
 from captioner.emulator.fleet import Fleet, RunningVariant
 from captioner.emulator.listener import blocks
 from captioner.emulator.objects import Objects
-from captioner.emulator.runtime import MAX_BODY, invoke
+from captioner.emulator.runtime import MAX_BODY, Runtime
 from captioner.emulator.s3_front import S3Front
 from captioner.emulator.series import Series
 from captioner.emulator.store import Store
@@ -40,9 +40,16 @@ class Front:
     """Dispatches; `health` is what /_captioner/health shows."""
 
     def __init__(
-        self, store: Store, endpoints: Endpoints, objects: Objects, control: Control, cloudwatch: tuple[Series, Alarms]
+        self,
+        store: Store,
+        endpoints: Endpoints,
+        objects: Objects,
+        control: Control,
+        runtime: Runtime,
+        cloudwatch: tuple[Series, Alarms],
     ) -> None:
         self._store, self._endpoints, self._objects = store, endpoints, objects
+        self._runtime = runtime
         self._s3 = S3Front(objects)
         self._control, self._cloudwatch = control, cloudwatch
         self._moto: WSGIApplication | None = None
@@ -101,7 +108,7 @@ class Front:
             key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")
         }
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
-        reply = invoke(self._endpoints, name, headers, read_at_most(blocks(environ), MAX_BODY))
+        reply = self._runtime.invoke(name, headers, read_at_most(blocks(environ), MAX_BODY))
         start_response("200 OK", [*reply.headers, ("Content-Length", str(len(reply.body)))])
         return [reply.body]
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from captioner.emulator.artifacts import Artifacts
 from captioner.emulator.children import HOST, Child, Children, free_port, tail
-from captioner.emulator.programs import command
+from captioner.emulator.delays import ANSWER_S, STOP_GRACE_S
 from captioner.emulator.metrics import Meter
+from captioner.emulator.programs import command
 from captioner.errors import CaptionerError
 
-STOP_GRACE_S = 30.0  # what SageMaker gives a container between SIGTERM and SIGKILL
 PING_S = 2.0  # SageMaker's limit for one ping
 WATCH_S = 10.0  # between two looks at a healthy instance
 HANG_S = 10.0  # generous: an instance on a busy machine is slow, not lost
@@ -41,14 +41,17 @@ class Container:
 
 @dataclass(frozen=True)
 class Site:
-    """What instances share: where programs are started, where models are unpacked, where logs go, which program an
-    image stands for, and who counts what they answer."""
+    """What instances share: where programs are started, where models are unpacked, where logs go; how long what may
+    take (seconds): a container's start, an answer, its end between SIGTERM and SIGKILL; which program an image stands
+    for; and who counts what is answered."""
 
     children: Children
     artifacts: Artifacts
     logs: Path
     startup_s: float
     local_exec: bool = False
+    answer_s: float = ANSWER_S
+    stop_s: float = STOP_GRACE_S
     programs: Mapping[str, str] = field(default_factory=dict)
     meter: Meter | None = None
 
@@ -84,8 +87,10 @@ class Instance:
         self._settled.wait()
         return self._failure
 
-    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
-        """Take no more requests, wait up to `patience_s` for those in flight and again for the process to end."""
+    def stop(self, patience_s: float | None = None) -> None:
+        """Take no more requests, wait up to `patience_s` (None: the site's) for those in flight, and again between
+        SIGTERM and SIGKILL."""
+        patience_s = self._site.stop_s if patience_s is None else patience_s
         self._stopping.set()
         with self._idle:
             self._idle.wait_for(lambda: not self._busy, timeout=patience_s)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from captioner.emulator.artifacts import Artifacts
+from captioner.emulator.capture import Capture
 from captioner.emulator.children import HOST, Children
 from captioner.emulator.control import Control
 from captioner.emulator.endpoints import Endpoints
@@ -19,7 +20,9 @@ from captioner.emulator.listener import bind, ignore_signals, leave_on_signals, 
 from captioner.emulator.metrics import Meter, Pulse
 from captioner.emulator.objects import Objects
 from captioner.emulator.options import Options
+from captioner.emulator.runtime import Runtime
 from captioner.emulator.series import Series
+from captioner.emulator.shadow import Shadows
 from captioner.emulator.store import Store
 from captioner.emulator.watching import Alarms
 from captioner.errors import BadEnvironment, WorkspaceBusy
@@ -39,17 +42,28 @@ def serve(options: Options) -> None:
         closing.callback(pulse.close)
         artifacts = Artifacts(home / "models", objects)
         site = Site(
-            children, artifacts, home / "logs", options.startup_s, options.local_exec, options.programs, meter=meter
+            children,
+            artifacts,
+            home / "logs",
+            options.startup_s,
+            options.local_exec,
+            options.answer_s,
+            options.stop_s,
+            options.programs,
+            meter,
         )
         store = Store(home / "sagemaker.json")
         endpoints = Endpoints(store, site, alarms, delays)
-        closing.callback(endpoints.close)
+        capture, shadows = Capture(objects), Shadows()
+        for end in (capture.close, endpoints.close, shadows.close):  # the last one first: what is in flight is captured
+            closing.callback(end)
+        runtime = Runtime(store, endpoints, capture, shadows, options.answer_s)
         leave_on_signals()
         pulse.start()
         endpoints.restore()
         control = Control(store, endpoints, objects, alarms, site)
         print(f"The local AWS listens on http://{HOST}:{listening.getsockname()[1]}", flush=True)
-        serve_until_signal(Front(store, endpoints, objects, control, (series, alarms)), listening)
+        serve_until_signal(Front(store, endpoints, objects, control, runtime, (series, alarms)), listening)
         ignore_signals()
 
 
