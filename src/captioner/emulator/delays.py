@@ -12,6 +12,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+STARTUP_S = 240.0  # SageMaker's default for a container's first healthy ping
+ANSWER_S = 60.0  # SageMaker's limit for a container's answer
+STOP_GRACE_S = 30.0  # what SageMaker gives a container between SIGTERM and SIGKILL
 SHOWN_S = 0.3  # long enough for a client that asks right after its request
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from captioner.emulator.artifacts import Artifacts
 from captioner.emulator.children import HOST, Child, Children, free_port, tail
+from captioner.emulator.delays import ANSWER_S, STOP_GRACE_S
 from captioner.emulator.metrics import Meter
-from captioner.emulator.options import ANSWER_S, STOP_S
 from captioner.emulator.programs import command
 from captioner.errors import CaptionerError
 
@@ -41,19 +41,19 @@ class Container:
 
 @dataclass(frozen=True)
 class Site:
-    """What instances share: where programs are started, where models are unpacked, where logs go, which program an
-    image stands for, and who counts what they answer. Seconds: for a container's start, for an answer, and between
-    SIGTERM and SIGKILL."""
+    """What instances share: where programs are started, where models are unpacked, where logs go; how long what may
+    take (seconds): a container's start, an answer, its end between SIGTERM and SIGKILL; which program an image stands
+    for; and who counts what is answered."""
 
     children: Children
     artifacts: Artifacts
     logs: Path
     startup_s: float
     local_exec: bool = False
+    answer_s: float = ANSWER_S
+    stop_s: float = STOP_GRACE_S
     programs: Mapping[str, str] = field(default_factory=dict)
     meter: Meter | None = None
-    answer_s: float = ANSWER_S
-    stop_s: float = STOP_S
 
 
 class Instance:

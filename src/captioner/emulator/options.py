@@ -6,14 +6,10 @@ import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from captioner.emulator.delays import SHOWN_S, Delays
+from captioner.emulator.delays import ANSWER_S, SHOWN_S, STARTUP_S, STOP_GRACE_S, Delays
 from captioner.emulator.metrics import MINUTE_S
 from captioner.emulator.programs import parse_programs
 from captioner.errors import BadParams
-
-STARTUP_S = 240.0  # SageMaker's default for a container's first healthy ping
-ANSWER_S = 60.0  # SageMaker's limit for a container's answer
-STOP_S = 30.0  # what SageMaker gives a container between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
@@ -23,10 +19,10 @@ class Options:
     home: Path
     port: int
     startup_s: float = STARTUP_S
-    answer_s: float = ANSWER_S
-    stop_s: float = STOP_S
     local_exec: bool = False
     programs: dict[str, str] = field(default_factory=dict)
+    answer_s: float = ANSWER_S
+    stop_s: float = STOP_GRACE_S
     delays: Delays = field(default_factory=Delays)
     metrics_s: float = MINUTE_S
 
@@ -35,10 +31,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Name the options that both ways of starting it have."""
     limit = "seconds that a container has to become healthy"
     parser.add_argument("--startup-timeout", type=float, default=STARTUP_S, metavar="S", help=limit)
-    answer = "seconds that a container has for an answer"
+    answer = "seconds that a container may take for an answer"
     parser.add_argument("--answer-timeout", type=float, default=ANSWER_S, metavar="S", help=answer)
     stop = "seconds that a container has between SIGTERM and SIGKILL"
-    parser.add_argument("--stop-timeout", type=float, default=STOP_S, metavar="S", help=stop)
+    parser.add_argument("--stop-timeout", type=float, default=STOP_GRACE_S, metavar="S", help=stop)
     image = "run PROGRAM for the container image NAME: any program that keeps the container contract (again for more)"
     parser.add_argument("--image", action="append", default=[], metavar="NAME=PROGRAM", help=image)
     parser.add_argument(
@@ -63,10 +59,10 @@ def read_options(options: argparse.Namespace, home: Path) -> Options:
         home=home.absolute(),
         port=options.port,
         startup_s=options.startup_timeout,
-        answer_s=options.answer_timeout,
-        stop_s=options.stop_timeout,
         local_exec=options.allow_local_exec,
         programs=parse_programs(options.image),
+        answer_s=options.answer_timeout,
+        stop_s=options.stop_timeout,
         delays=Delays(options.create_delay, options.update_delay, options.delete_delay, options.time_scale),
         metrics_s=options.metrics_period,
     )

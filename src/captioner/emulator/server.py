@@ -40,16 +40,17 @@ def serve(options: Options) -> None:
         meter, alarms = Meter(series), Alarms(home / "cloudwatch.json", series, delays.scale)
         pulse = Pulse(options.metrics_s * delays.scale, meter, alarms.tick)
         closing.callback(pulse.close)
+        artifacts = Artifacts(home / "models", objects)
         site = Site(
             children,
-            Artifacts(home / "models", objects),
+            artifacts,
             home / "logs",
-            startup_s=options.startup_s,
-            local_exec=options.local_exec,
-            programs=options.programs,
-            meter=meter,
-            answer_s=options.answer_s,
-            stop_s=options.stop_s,
+            options.startup_s,
+            options.local_exec,
+            options.answer_s,
+            options.stop_s,
+            options.programs,
+            meter,
         )
         store = Store(home / "sagemaker.json")
         endpoints = Endpoints(store, site, alarms, delays)
