@@ -2,8 +2,9 @@
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
 five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
-STOP=ignore does not end on SIGTERM. The body of an invocation chooses the answer: ``status 400 text``, ``hang``,
-``sleep 5``, ``drip``, ``big``; else JSON about the request and the model's identity.
+STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer. The body of an invocation chooses the
+answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the request and the model's
+identity.
 """
 
 import json
@@ -29,6 +30,8 @@ class Container(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "ANSWER" in os.environ:
+            return self.reply(int(os.environ["ANSWER"]), b"on purpose")
         if body.startswith(b"status "):
             _, status, text = body.decode().split(" ", 2)
             return self.reply(int(status), text.encode())
