@@ -18,6 +18,7 @@ import pytest
 
 from captioner.adapters.aws import LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Account
 from captioner.emulator.children import free_port
+from captioner.emulator.objects import Objects
 
 TINY = Path(__file__).with_name("tiny_container.py")
 DEADLINE_S = 60.0
@@ -93,6 +94,17 @@ class LocalAws:
         if service not in self._clients:
             self._clients[service] = self.account.client(service)
         return self._clients[service]
+
+    def objects(self) -> Objects:
+        """The emulator's own view of its S3, through the front."""
+        port = self.port
+
+        class Here(Objects):
+            @property
+            def port(self) -> int:
+                return port
+
+        return Here(self.home, self.home / "log", None)  # type: ignore[arg-type]
 
     # Short cuts
     def image(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local_aws import LOCAL_ROLE, LocalAws
+from tests.local_aws import LOCAL_ROLE, LocalAws, until
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "tests" / "conformance").glob("test_*.py"))
@@ -34,6 +35,23 @@ def test_the_local_sagemaker_conforms(aws: LocalAws, page: Path) -> None:
     assert "skipped" not in done.stdout
     # It leaves nothing behind.
     client = aws.client("sagemaker")
+    assert client.list_endpoints(NameContains="conformance")["Endpoints"] == []
+    assert client.list_endpoint_configs(NameContains="conformance")["EndpointConfigs"] == []
+    assert client.list_models(NameContains="conformance")["Models"] == []
+
+
+def test_whoever_stops_it_is_left_with_nothing_that_costs(aws: LocalAws) -> None:
+    """Ctrl-C while an endpoint is being made."""
+    command = [sys.executable, "-m", "pytest", "-q", "--confcutdir=tests/conformance", "-p", "no:cacheprovider"]
+    to = ["--endpoint-url", aws.url, "--image", aws.image()]
+    page = "tests/conformance/test_endpoints.py"
+    client = aws.client("sagemaker")
+    with subprocess.Popen([*command, page, *to], cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        until(lambda: client.list_endpoints(NameContains="conformance")["Endpoints"], "its first endpoint")
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=120)
+    assert running.returncode == 2, said
+    assert "KeyboardInterrupt" in said
     assert client.list_endpoints(NameContains="conformance")["Endpoints"] == []
     assert client.list_endpoint_configs(NameContains="conformance")["EndpointConfigs"] == []
     assert client.list_models(NameContains="conformance")["Models"] == []

@@ -110,6 +110,25 @@ class Place:
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config, Tags=self.tags)
         return name
 
+    def alarm(self, what: str, endpoint: str) -> str:
+        """An alarm on an endpoint's errors, which nothing but a test ever raises."""
+        name = self.name(what)
+        self._made.append(("alarm", name))
+        self.client("cloudwatch").put_metric_alarm(
+            AlarmName=name,
+            Namespace="AWS/SageMaker",
+            MetricName="Invocation5XXErrors",
+            Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "only"}],
+            Statistic="Sum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1e9,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+            Tags=self.tags,
+        )
+        return name
+
     # Looked at
 
     def steady(self, endpoint: str) -> dict[str, Any]:
@@ -151,7 +170,7 @@ class Place:
     def clean_up(self) -> list[str]:
         """Delete everything that was made: endpoints first, for they cost by the hour. What could not be deleted."""
         left = []
-        for wanted in ("endpoint", "endpoint_config", "model"):
+        for wanted in ("endpoint", "endpoint_config", "model", "alarm"):
             for kind, name in [one for one in self._made if one[0] == wanted]:
                 try:
                     self._delete(kind, name)
@@ -165,6 +184,9 @@ class Place:
         return left
 
     def _delete(self, kind: str, name: str) -> None:
+        if kind == "alarm":
+            self.client("cloudwatch").delete_alarms(AlarmNames=[name])
+            return
         if kind == "endpoint":
             try:
                 self.steady(name)

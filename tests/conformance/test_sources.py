@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# What the tests may import.
 ALLOWED = {*sys.stdlib_module_names, "boto3", "botocore", "pytest", "tests.conformance.place"}
 
 

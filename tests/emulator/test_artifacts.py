@@ -112,17 +112,8 @@ def test_one_name_for_a_file_and_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_over_the_limit_is_not_fetched(tmp_path: Path, local_aws: LocalAws) -> None:
-    from captioner.emulator.objects import Objects
-
-    class Here(Objects):
-        """The session's S3, through the front."""
-
-        @property
-        def port(self) -> int:
-            return local_aws.port
-
     url = local_aws.put_model("limits/model.tar.gz", {"1/saved_model.pb": bytes(range(256)) * 40})
-    objects = Here(tmp_path, tmp_path / "log", None)  # type: ignore[arg-type]
+    objects = local_aws.objects()
     with pytest.raises(BadData, match="the limit for a model is 100"):
         Artifacts(tmp_path / "models", objects, Limits(packed=100)).acquire(url)
     assert not list((tmp_path / "models").iterdir())

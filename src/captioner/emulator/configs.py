@@ -70,10 +70,11 @@ def _check_variant(variant: dict[str, Any]) -> None:
 
 
 def _check_serverless(request: dict[str, Any], variants: list[Any], shadows: list[Any]) -> None:
+    capture = request.get("DataCaptureConfig")
     excluded = {
         "more than one variant": len(variants) > 1,
         "ShadowProductionVariants": bool(shadows),
-        "DataCaptureConfig": bool((request.get("DataCaptureConfig") or {}).get("EnableCapture")),
+        "DataCaptureConfig": bool(capture and capture.get("EnableCapture", True)),
         "VpcConfig": bool(request.get("VpcConfig")),
         "EnableNetworkIsolation": bool(request.get("EnableNetworkIsolation")),
     }

@@ -82,7 +82,7 @@ def _variant(
 
 
 def _capture(config: dict[str, Any]) -> dict[str, Any]:
-    enabled = bool(config.get("EnableCapture"))
+    enabled = bool(config.get("EnableCapture", True))  # "defaults to enabled"
     return {
         "EnableCapture": enabled,
         "CaptureStatus": "Started" if enabled else "Stopped",
