@@ -297,6 +297,28 @@ def test_what_is_retained_can_be_chosen(local_aws: LocalAws, two: str) -> None:
     assert (champion["CurrentWeight"], champion["CurrentInstanceCount"]) == (0.5, 2)
 
 
+def test_a_capacity_that_cannot_be_reached_is_taken_back_whole(local_aws: LocalAws) -> None:
+    """Of two variants the second cannot grow: the first is what it was as well, and the description is true."""
+    client = local_aws.client("sagemaker")
+    local_aws.model("grow-m1")
+    own = {"Image": local_aws.image(), "ModelDataUrl": local_aws.put_model("grow/model.tar.gz")}
+    client.create_model(ModelName="grow-m2", PrimaryContainer=own)
+    local_aws.config("grow-c", {"a": ("grow-m1", 1), "b": ("grow-m2", 1)})
+    local_aws.endpoint("grow", "grow-c")
+    # An archive that is gone: no further instance can start, those that run do not need it.
+    local_aws.client("s3").delete_object(Bucket="captioner", Key="grow/model.tar.gz")
+    desired = [{"VariantName": name, "DesiredInstanceCount": 2} for name in ("a", "b")]
+    client.update_endpoint_weights_and_capacities(EndpointName="grow", DesiredWeightsAndCapacities=desired)
+    assert statuses(local_aws, "grow")[-2:] == ["RollingBack", "InService"]
+    found = local_aws.describe("grow")
+    assert "Could not find model data" in found["FailureReason"]
+    assert [(one["CurrentInstanceCount"], one["DesiredInstanceCount"]) for one in found["ProductionVariants"]] == [
+        (1, 1),
+        (1, 1),
+    ]
+    assert len(local_aws.instances("grow", "a")) == 1
+
+
 def test_tags_of_an_endpoint_are_listed_and_stay(local_aws: LocalAws) -> None:
     local_aws.model("tagged-m")
     local_aws.config("tagged-c", {"champion": ("tagged-m", 1)})

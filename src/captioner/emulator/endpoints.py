@@ -221,6 +221,10 @@ class Endpoints:
         for variant, (_, count) in desired.items():
             failure = traffic.live.scale(variant, count) if count is not None else None
             if failure:
+                self._change(name, Status="RollingBack", Stage=None)
+                for one in endpoint["Variants"]:
+                    traffic.live.scale(one["VariantName"], one["Instances"])
+                self._delays.hold("Updating", began)
                 self._settle(name, "InService", FailureReason=failure)
                 return
         traffic.live.weigh({variant: weight for variant, (weight, _) in desired.items() if weight is not None})
