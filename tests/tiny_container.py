@@ -16,6 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the default, 5, a burst of callers is reset by some kernels
+
+
 class Container(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -89,4 +93,4 @@ if os.environ.get("START") == "crash":
     sys.exit("the tiny container crashes on purpose")
 # In Docker (no --port) the caller is outside; anywhere else nobody outside is meant to call.
 HOST = "127.0.0.1" if "--port" in sys.argv else "0.0.0.0"
-ThreadingHTTPServer((HOST, int(option("--port", "8080"))), Container).serve_forever()
+Server((HOST, int(option("--port", "8080"))), Container).serve_forever()
