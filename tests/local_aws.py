@@ -71,6 +71,8 @@ class LocalAws:
 
     def stop(self, kill: bool = False) -> int:
         assert self.process
+        for client in self._clients.values():
+            client.close()
         self.process.kill() if kill else self.process.terminate()
         return self.process.wait(60)
 

@@ -2,8 +2,9 @@
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
 five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
-STOP=ignore does not end on SIGTERM. The body of an invocation chooses the answer: ``status 400 text``, ``hang``,
-``sleep 5``, ``drip``, ``big``; else JSON about the request and the model's identity.
+STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer. The body of an invocation chooses the
+answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the request and the model's
+identity.
 """
 
 import json
@@ -13,6 +14,10 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the default, 5, a burst of callers is reset by some kernels
 
 
 class Container(BaseHTTPRequestHandler):
@@ -29,6 +34,8 @@ class Container(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "ANSWER" in os.environ:
+            return self.reply(int(os.environ["ANSWER"]), b"on purpose")
         if body.startswith(b"status "):
             _, status, text = body.decode().split(" ", 2)
             return self.reply(int(status), text.encode())
@@ -86,4 +93,4 @@ if os.environ.get("START") == "crash":
     sys.exit("the tiny container crashes on purpose")
 # In Docker (no --port) the caller is outside; anywhere else nobody outside is meant to call.
 HOST = "127.0.0.1" if "--port" in sys.argv else "0.0.0.0"
-ThreadingHTTPServer((HOST, int(option("--port", "8080"))), Container).serve_forever()
+Server((HOST, int(option("--port", "8080"))), Container).serve_forever()

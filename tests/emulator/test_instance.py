@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,3 +106,28 @@ def test_stopping_waits_for_what_is_in_flight(site: Site, started: list[Instance
         assert Path(f"/proc/{pid}").exists()
     stopping.join(30)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_request_in_flight_is_answered_before_the_end(
+    site: Site, started: list[Instance], tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the next look at the instance falls into its last seconds; and nobody is let in any more."""
+    monkeypatch.setattr(instance, "WATCH_S", 0.05)
+    one = start(started, site, Container(tiny, {}, None))
+    assert one.wait() is None
+    answered, asking = [], threading.Event()
+
+    def ask() -> None:
+        with one.lease() as port:
+            asking.set()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/invocations", data=b"sleep 1", timeout=20) as answer:
+                answered.append(answer.status)
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    asking.wait()
+    one.stop(20)
+    caller.join()
+    assert answered == [200]
+    with pytest.raises(ConnectionRefusedError), one.lease():
+        pass

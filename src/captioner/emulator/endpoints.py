@@ -115,8 +115,8 @@ class Endpoints:
 
     def serving(self, name: str) -> tuple[str | None, Fleet | None]:
         """The status of an endpoint (None: there is none) and the fleet for one request, while it can answer."""
-        endpoint, traffic = self._store.get("endpoint", name), self.traffic(name)
-        return (endpoint["Status"] if endpoint else None), (traffic.pick() if endpoint and traffic else None)
+        status, traffic = self._store.member("endpoint", name, "Status"), self.traffic(name)
+        return status, (traffic.pick() if status and traffic else None)
 
     def traffic(self, name: str) -> Traffic | None:
         """The fleets of an endpoint, None while it has none that answer."""
@@ -142,7 +142,7 @@ class Endpoints:
 
     def _build(self, name: str, deployment: Resource) -> tuple[Fleet, str | None]:
         variants, shadows = ([plan(one) for one in deployment.get(kind) or []] for kind in ("Variants", "Shadow"))
-        fleet = Fleet(name, variants, self._site, next(self._serial), shadows, deployment["ConfigName"])
+        fleet = Fleet(name, variants, self._site, next(self._serial), shadows, deployment)
         with self._lock:
             if self._delays.closing.is_set():
                 return fleet, STOPPING
@@ -221,6 +221,10 @@ class Endpoints:
         for variant, (_, count) in desired.items():
             failure = traffic.live.scale(variant, count) if count is not None else None
             if failure:
+                self._change(name, Status="RollingBack", Stage=None)
+                for one in endpoint["Variants"]:
+                    traffic.live.scale(one["VariantName"], one["Instances"])
+                self._delays.hold("Updating", began)
                 self._settle(name, "InService", FailureReason=failure)
                 return
         traffic.live.weigh({variant: weight for variant, (weight, _) in desired.items() if weight is not None})

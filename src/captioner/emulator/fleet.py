@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from captioner.emulator.instance import Container, Instance, Site
 
@@ -53,10 +54,11 @@ class Fleet:
         site: Site,
         serial: int,
         shadows: Sequence[VariantPlan] = (),
-        config: str = "",
+        deployment: Mapping[str, Any] | None = None,
     ) -> None:
         self._endpoint, self._site, self._serial = endpoint, site, serial
-        self._config = config  # the name of the endpoint config, for the metrics
+        # What its endpoint config said. During an update two fleets answer, each by its own.
+        self.deployment: Mapping[str, Any] = deployment or {}
         self._active: dict[str, int] = {}
         self._successor: Fleet | None = None
         self._numbers = itertools.count(1)
@@ -149,7 +151,7 @@ class Fleet:
             counters.latency_us += latency_us
             answering = len(self._answering(variant))
         if self._site.meter:
-            key = (self._endpoint, variant, self._config)
+            key = (self._endpoint, variant, self.deployment.get("ConfigName", ""))
             self._site.meter.record(key, status, latency_us, overhead_us, answering)
 
     def stop(self, patience_s: float | None = None) -> None:

@@ -151,7 +151,10 @@ class Instance:
             else:
                 failures += 1
             ended = child.returncode
-            child.stop(1.0)
+            if self._stopping.is_set():
+                child.exited.wait()  # `stop` ends it, once it has answered what it was asked
+            else:
+                child.stop(1.0)
             if not self._settled.is_set() and (ended is None or failures >= FIRST_STARTS):
                 self._fail(self._reason(ended))
                 return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 from captioner.emulator.series import Datum, Metric, Series
@@ -72,7 +73,10 @@ class Pulse:
     def _beat(self) -> None:
         tick = math.floor(time.time() / self._interval) + 1
         while not self._closing.wait(max(0.0, tick * self._interval - time.time())):
-            self._meter.flush((tick - 1) * self._interval)
-            self._judge(tick * self._interval)
+            try:
+                self._meter.flush((tick - 1) * self._interval)
+                self._judge(tick * self._interval)
+            except Exception:
+                traceback.print_exc()  # one bad alarm, or a full disk, must not end all metrics
             # A machine that slept, or was busy, skips ticks rather than catching up on them.
             tick = max(tick, math.floor(time.time() / self._interval)) + 1

@@ -19,7 +19,7 @@ from captioner.emulator.endpoints import SERVING, Endpoints
 from captioner.emulator.faults import AwsError
 from captioner.emulator.fleet import Fleet
 from captioner.emulator.shadow import Shadows, share
-from captioner.emulator.store import ACCOUNT, REGION, Resource, Store
+from captioner.emulator.store import ACCOUNT, REGION, Resource
 
 MAX_BODY = 6_291_456
 MAX_SERVERLESS_BODY = 4 << 20
@@ -48,10 +48,8 @@ class Reply:
 class Runtime:
     """Answers InvokeEndpoint. `answer_s` is how long a container may take."""
 
-    def __init__(
-        self, store: Store, endpoints: Endpoints, capture: Capture, shadows: Shadows, answer_s: float = ANSWER_S
-    ) -> None:
-        self._store, self._endpoints = store, endpoints
+    def __init__(self, endpoints: Endpoints, capture: Capture, shadows: Shadows, answer_s: float = ANSWER_S) -> None:
+        self._endpoints = endpoints
         self._capture, self._shadows, self._answer_s = capture, shadows, answer_s
         self._lock = threading.Lock()
         self._concurrent: dict[str, int] = {}
@@ -60,20 +58,19 @@ class Runtime:
         """Answer one request. `headers` has lower-case names. Raises AwsError."""
         received = time.monotonic()
         _check_headers(headers)
-        endpoint = self._store.get("endpoint", name)
         status, fleet = self._endpoints.serving(name)
-        if status is None or endpoint is None:
+        if status is None:
             raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
         if status not in SERVING or fleet is None:
             raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} is {status}, not InService.")
         variant = _variant(fleet, name, headers.get(TARGET.lower()))
-        limits = _serverless(endpoint, variant)
+        limits = _serverless(fleet, variant)
         largest = MAX_SERVERLESS_BODY if limits else MAX_BODY
         if len(body) > largest:
             raise AwsError("413", f"HTTP content length exceeded {largest} bytes.", status=413)
-        self._mirror(endpoint, fleet, variant, headers, body)
+        self._mirror(name, fleet, variant, headers, body)
         with self._room(name, limits):
-            answer = self._ask(endpoint, fleet, variant, headers, body, bool(limits), received)
+            answer = self._ask(name, fleet, variant, headers, body, bool(limits), received)
         if not 200 <= answer.status < 300:
             raise _model_error(name, answer.status, answer.body)
         if len(answer.body) > largest:
@@ -84,7 +81,7 @@ class Runtime:
 
     def _ask(
         self,
-        endpoint: Resource,
+        name: str,
         fleet: Fleet,
         variant: str,
         headers: Mapping[str, str],
@@ -93,7 +90,7 @@ class Runtime:
         received: float | None = None,
     ) -> Answer:
         """The answer of an instance of `variant`, a shadow or not: counted, captured when it is a good one."""
-        passed = {name: headers[name] for name in ("content-type", "accept", CUSTOM.lower()) if headers.get(name)}
+        passed = {key: headers[key] for key in ("content-type", "accept", CUSTOM.lower()) if headers.get(key)}
         inference_id = headers.get(INFERENCE_ID.lower())
         passed |= {INFERENCE_ID: inference_id} if inference_id is not None else {}
         started = time.monotonic()
@@ -101,7 +98,7 @@ class Runtime:
             answer = ask(fleet, variant, passed, body, self._answer_s, MAX_BODY + 1)
         except TimedOut:
             fleet.count(variant, 500, int((time.monotonic() - started) * 1e6))
-            raise _model_error(endpoint["EndpointName"], 0, _TIMED_OUT) from None
+            raise _model_error(name, 0, _TIMED_OUT) from None
         except OSError as error:
             fleet.count(variant, 500, 0)
             # As where AWS's own machine fails: 500, which every SDK's standard retries repeat.
@@ -115,14 +112,14 @@ class Runtime:
         fleet.count(variant, answer.status, int(latency * 1e6), int(overhead * 1e6))
         if 200 <= answer.status < 300:
             kinds = (headers.get("content-type", ""), answer.content_type)
-            exchange = Exchange(endpoint["EndpointName"], variant, kinds[0], body, kinds[1], answer.body, inference_id)
-            self._capture.record(endpoint.get("DataCapture"), exchange)
+            exchange = Exchange(name, variant, kinds[0], body, kinds[1], answer.body, inference_id)
+            self._capture.record(fleet.deployment.get("DataCapture"), exchange)
         return answer
 
-    def _mirror(self, endpoint: Resource, fleet: Fleet, variant: str, headers: Mapping[str, str], body: bytes) -> None:
-        for name, shadow in fleet.shadows.items():
+    def _mirror(self, name: str, fleet: Fleet, variant: str, headers: Mapping[str, str], body: bytes) -> None:
+        for shade, shadow in fleet.shadows.items():
             part = share(shadow.weight, fleet.variants[variant].weight)
-            self._shadows.mirror(part, partial(self._ask, endpoint, fleet, name, headers, body))
+            self._shadows.mirror(part, partial(self._ask, name, fleet, shade, headers, body))
 
     @contextmanager
     def _room(self, name: str, limits: Resource | None) -> Iterator[None]:
@@ -164,9 +161,9 @@ def _variant(fleet: Fleet, endpoint: str, target: str | None) -> str:
     return chosen
 
 
-def _serverless(endpoint: Resource, variant: str) -> Resource | None:
+def _serverless(fleet: Fleet, variant: str) -> Resource | None:
     """The ServerlessConfig of a variant, None when it has instances."""
-    return next((one.get("Serverless") for one in endpoint["Variants"] if one["VariantName"] == variant), None)
+    return next((one.get("Serverless") for one in fleet.deployment["Variants"] if one["VariantName"] == variant), None)
 
 
 def _model_error(endpoint: str, status: int, answer: bytes) -> AwsError:

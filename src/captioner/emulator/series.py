@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-KEPT = 20_000  # points a metric: two weeks of minutes
+KEPT = 3 * 1440  # points a metric: three days of minutes
 STATISTICS = ("SampleCount", "Sum", "Average", "Minimum", "Maximum")
 _PERCENTILE = re.compile(r"p(\d{1,2}(\.\d{1,10})?|100)")
 Point = tuple[float, float]  # (start of the period in seconds since the epoch, value)

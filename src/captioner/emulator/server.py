@@ -57,7 +57,7 @@ def serve(options: Options) -> None:
         capture, shadows = Capture(objects), Shadows()
         for end in (capture.close, endpoints.close, shadows.close):  # the last one first: what is in flight is captured
             closing.callback(end)
-        runtime = Runtime(store, endpoints, capture, shadows, options.answer_s)
+        runtime = Runtime(endpoints, capture, shadows, options.answer_s)
         leave_on_signals()
         pulse.start()
         endpoints.restore()

@@ -64,6 +64,7 @@ class Alarms:
     def put(self, request: dict[str, Any]) -> None:
         """Create or replace an alarm; the state of one that was there stays. Raises BadQuery."""
         check(request)
+        self._values(request, 0, _period(request))  # an expression may be readable and have no one result
         now = time.time()
         fresh = {
             "StateValue": INSUFFICIENT,
