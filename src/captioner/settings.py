@@ -24,6 +24,7 @@ VARIABLES = {
     "CAPTIONER_AWS_ROLE": "execution role of the served models, an ARN (needed with CAPTIONER_AWS=real)",
     "CAPTIONER_AWS_IMAGE": "URI of the serving image in ECR (needed with CAPTIONER_AWS=real)",
     "CAPTIONER_AWS_BUCKET": "bucket that model archives go to (needed with CAPTIONER_AWS=real)",
+    "CAPTIONER_AWS_TIME_SCALE": "the local AWS's minutes as a part of AWS's (default 1; 0.01: ten are 6 s)",
     "CAPTIONER_PORT_MLFLOW": "first port tried for MLflow (default 5000)",
     "CAPTIONER_PORT_PREFECT": "first port tried for Prefect (default 4200)",
     "CAPTIONER_PORT_AWS": "first port tried for the local AWS (default 5566)",
@@ -52,6 +53,7 @@ class Settings:
     aws_role: str | None = None
     aws_image: str | None = None
     aws_bucket: str | None = None
+    aws_time_scale: float = 1.0
 
     @classmethod
     def from_env(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -79,6 +81,7 @@ class Settings:
             aws_role=env.get("CAPTIONER_AWS_ROLE") or None,
             aws_image=env.get("CAPTIONER_AWS_IMAGE") or None,
             aws_bucket=env.get("CAPTIONER_AWS_BUCKET") or None,
+            aws_time_scale=_factor(env, "CAPTIONER_AWS_TIME_SCALE"),
         )
 
 
@@ -98,3 +101,14 @@ def _number(env: Mapping[str, str], name: str, default: int) -> int:
     if not value.isdigit() or not 0 < int(value) < 65536:
         raise BadParams(f"{name} is {value!r}; it must be a whole number from 1 to 65535.")
     return int(value)
+
+
+def _factor(env: Mapping[str, str], name: str) -> float:
+    value = env.get(name) or "1"
+    try:
+        found = float(value)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= 1:
+        raise BadParams(f"{name} is {value!r}; it must be a number larger than 0 and at most 1.")
+    return found

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -24,7 +25,7 @@ def ask(aws: LocalAws, endpoint: str, variant: str | None = None, body: bytes = 
 @pytest.fixture
 def two(local_aws: LocalAws, request: pytest.FixtureRequest) -> str:
     """An endpoint with the variants champion (model version 1) and challenger (version 2)."""
-    name = request.node.name.replace("_", "-")[-40:].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-40:].strip("-")
     for version in ("1", "2"):
         local_aws.model(f"{name}-m{version}", version)
     local_aws.config(f"{name}-c", {"champion": (f"{name}-m1", 0.5), "challenger": (f"{name}-m2", 0.5)})
@@ -205,3 +206,125 @@ def test_delete_ends_the_processes(local_aws: LocalAws, two: str) -> None:
         local_aws.describe(two)
     with pytest.raises(ClientError, match="not found"):
         ask(local_aws, two)
+
+
+def statuses(aws: LocalAws, name: str) -> list[str]:
+    """Every status that is seen until the endpoint is steady."""
+    seen: list[str] = []
+
+    def look() -> bool:
+        found = aws.describe(name)["EndpointStatus"]
+        seen.extend([found] if [found] != seen[-1:] else [])
+        return found in ("InService", "Failed")
+
+    until(look, f"{name} to be steady")
+    return seen
+
+
+def test_what_takes_no_time_is_seen_all_the_same(local_aws: LocalAws, two: str) -> None:
+    """A change of weights is done at once; AWS shows Updating, so a client that does not wait fails here too."""
+    client = local_aws.client("sagemaker")
+    weights = [{"VariantName": "champion", "DesiredWeight": 2}]
+    client.update_endpoint_weights_and_capacities(EndpointName=two, DesiredWeightsAndCapacities=weights)
+    (champion, challenger) = local_aws.describe(two)["ProductionVariants"]
+    assert [one["Status"] for one in champion["VariantStatus"]] == ["Updating"]
+    assert "VariantStatus" not in challenger
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        client.update_endpoint_weights_and_capacities(EndpointName=two, DesiredWeightsAndCapacities=weights)
+    assert statuses(local_aws, two) == ["Updating", "InService"]
+    client.delete_endpoint(EndpointName=two)
+    found = local_aws.describe(two)
+    assert found["EndpointStatus"] == "Deleting"
+    assert found["ProductionVariants"][0]["VariantStatus"][0]["Status"] == "Deleting"
+    with pytest.raises(ClientError, match="while it is Deleting"):
+        client.delete_endpoint(EndpointName=two)
+
+
+def test_delays_can_be_chosen(tmp_path: Path) -> None:
+    """Long enough that only the chosen delay explains what is seen; ended, not waited for."""
+    aws = LocalAws(tmp_path / "aws", options=("--create-delay", "600")).start()
+    try:
+        aws.model("m")
+        aws.config("c", {"v": ("m", 1)})
+        aws.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="c")
+        # Its process is healthy long before the endpoint is said to be.
+        log = tmp_path / "aws" / "logs"
+        until(lambda: list(log.glob("e-v-*.log")), "the instance to start")
+        found = aws.describe("e")
+        assert found["EndpointStatus"] == "Creating"
+        assert found["ProductionVariants"][0]["VariantStatus"][0]["Status"] == "Creating"
+    finally:
+        assert aws.stop() == 0
+
+
+def test_an_endpoint_outlives_its_config_and_model_but_cannot_be_changed(local_aws: LocalAws, two: str) -> None:
+    """As on AWS: nothing refuses the deletion, the endpoint goes on answering, and then only its end is left."""
+    client = local_aws.client("sagemaker")
+    local_aws.config(f"{two}-next", {"champion": (f"{two}-m1", 1), "challenger": (f"{two}-m2", 1)})
+    client.delete_model(ModelName=f"{two}-m2")
+    assert ask(local_aws, two, "challenger")[1]["model"]["version"] == "2"
+    with pytest.raises(ClientError, match=f"Could not find model .*{two}-m2"):
+        client.update_endpoint(EndpointName=two, EndpointConfigName=f"{two}-next")
+    local_aws.config(f"{two}-good", {"champion": (f"{two}-m1", 1)})
+    client.delete_endpoint_config(EndpointConfigName=f"{two}-c")
+    assert ask(local_aws, two, "champion")[1]["model"]["version"] == "1"
+    assert local_aws.describe(two)["EndpointConfigName"] == f"{two}-c"
+    weights = [{"VariantName": "champion", "DesiredWeight": 2}]
+    for change in (
+        lambda: client.update_endpoint(EndpointName=two, EndpointConfigName=f"{two}-good"),
+        lambda: client.update_endpoint_weights_and_capacities(EndpointName=two, DesiredWeightsAndCapacities=weights),
+    ):
+        with pytest.raises(ClientError, match=f"Could not find endpoint config .*{two}-c"):
+            change()
+    assert local_aws.describe(two)["EndpointStatus"] == "InService"
+    client.delete_endpoint(EndpointName=two)
+    until(lambda: two not in local_aws.health()["endpoints"], "the endpoint to be gone")
+
+
+def test_what_is_retained_can_be_chosen(local_aws: LocalAws, two: str) -> None:
+    client = local_aws.client("sagemaker")
+    desired = [{"VariantName": "champion", "DesiredWeight": 0.9, "DesiredInstanceCount": 2}]
+    client.update_endpoint_weights_and_capacities(EndpointName=two, DesiredWeightsAndCapacities=desired)
+    local_aws.steady(two)
+    local_aws.config(f"{two}-n", {"champion": (f"{two}-m1", 0.5), "challenger": (f"{two}-m2", 0.5)})
+    client.update_endpoint(
+        EndpointName=two,
+        EndpointConfigName=f"{two}-n",
+        RetainAllVariantProperties=True,
+        ExcludeRetainedVariantProperties=[{"VariantPropertyType": "DesiredWeight"}],
+    )
+    champion = local_aws.steady(two)["ProductionVariants"][0]
+    assert (champion["CurrentWeight"], champion["CurrentInstanceCount"]) == (0.5, 2)
+
+
+def test_a_capacity_that_cannot_be_reached_is_taken_back_whole(local_aws: LocalAws) -> None:
+    """Of two variants the second cannot grow: the first is what it was as well, and the description is true."""
+    client = local_aws.client("sagemaker")
+    local_aws.model("grow-m1")
+    own = {"Image": local_aws.image(), "ModelDataUrl": local_aws.put_model("grow/model.tar.gz")}
+    client.create_model(ModelName="grow-m2", PrimaryContainer=own)
+    local_aws.config("grow-c", {"a": ("grow-m1", 1), "b": ("grow-m2", 1)})
+    local_aws.endpoint("grow", "grow-c")
+    # An archive that is gone: no further instance can start, those that run do not need it.
+    local_aws.client("s3").delete_object(Bucket="captioner", Key="grow/model.tar.gz")
+    desired = [{"VariantName": name, "DesiredInstanceCount": 2} for name in ("a", "b")]
+    client.update_endpoint_weights_and_capacities(EndpointName="grow", DesiredWeightsAndCapacities=desired)
+    assert statuses(local_aws, "grow")[-2:] == ["RollingBack", "InService"]
+    found = local_aws.describe("grow")
+    assert "Could not find model data" in found["FailureReason"]
+    assert [(one["CurrentInstanceCount"], one["DesiredInstanceCount"]) for one in found["ProductionVariants"]] == [
+        (1, 1),
+        (1, 1),
+    ]
+    assert len(local_aws.instances("grow", "a")) == 1
+
+
+def test_tags_of_an_endpoint_are_listed_and_stay(local_aws: LocalAws) -> None:
+    local_aws.model("tagged-m")
+    local_aws.config("tagged-c", {"champion": ("tagged-m", 1)})
+    client, tags = local_aws.client("sagemaker"), [{"Key": "ttl", "Value": "1h"}]
+    made = client.create_endpoint(EndpointName="tagged", EndpointConfigName="tagged-c", Tags=tags)
+    local_aws.steady("tagged")
+    client.update_endpoint(EndpointName="tagged", EndpointConfigName="tagged-c")
+    local_aws.steady("tagged")
+    assert client.list_tags(ResourceArn=made["EndpointArn"])["Tags"] == tags

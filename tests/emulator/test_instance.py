@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from captioner.emulator import instance
 from captioner.emulator.children import Children
-from captioner.emulator.instance import Container, Instance, Site, command
+from captioner.emulator.instance import Container, Instance, Site
 from captioner.errors import BadData
 from tests.local_aws import TINY, until
 
@@ -49,21 +51,6 @@ def start(started: list[Instance], site: Site, container: Container, **more: flo
     started.append(one)
     one.start()
     return one
-
-
-@pytest.mark.parametrize(
-    "image",
-    ["local/captioner:latest", "1.dkr.ecr.eu-west-1.amazonaws.com/a/captioner:1", "captioner", "x/captioner@sha256:ab"],
-)
-def test_our_image_is_captioner_serve(image: str, tmp_path: Path) -> None:
-    program = command(Container(image, {}, None), tmp_path, local_exec=False)
-    assert program[:4] == [sys.executable, "-m", "captioner", "serve"]
-
-
-@pytest.mark.parametrize("image", ["local-exec:/bin/sh", "tensorflow/serving:2", "notcaptioner:1", "x/captioner-gpu:1"])
-def test_no_other_image_runs(image: str, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="cannot run here"):
-        command(Container(image, {}, None), tmp_path, local_exec=False)
 
 
 def test_a_container_sees_no_settings_and_no_credentials(
@@ -119,3 +106,28 @@ def test_stopping_waits_for_what_is_in_flight(site: Site, started: list[Instance
         assert Path(f"/proc/{pid}").exists()
     stopping.join(30)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_request_in_flight_is_answered_before_the_end(
+    site: Site, started: list[Instance], tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the next look at the instance falls into its last seconds; and nobody is let in any more."""
+    monkeypatch.setattr(instance, "WATCH_S", 0.05)
+    one = start(started, site, Container(tiny, {}, None))
+    assert one.wait() is None
+    answered, asking = [], threading.Event()
+
+    def ask() -> None:
+        with one.lease() as port:
+            asking.set()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/invocations", data=b"sleep 1", timeout=20) as answer:
+                answered.append(answer.status)
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    asking.wait()
+    one.stop(20)
+    caller.join()
+    assert answered == [200]
+    with pytest.raises(ConnectionRefusedError), one.lease():
+        pass

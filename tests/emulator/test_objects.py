@@ -105,3 +105,14 @@ def test_presigned_urls_ranges_and_missing_objects(local_aws: LocalAws, bucket: 
         client.get_object(Bucket=bucket, Key="none")
     assert missing.value.response["Error"]["Code"] == "NoSuchKey"
     assert bucket in [one["Name"] for one in client.list_buckets()["Buckets"]]
+
+
+def test_the_emulator_itself_writes_where_there_is_a_bucket_only(local_aws: LocalAws, bucket: str) -> None:
+    """SeaweedFS would make the bucket; on AWS a capture into one that is not there goes nowhere."""
+    own = local_aws.objects()
+    own.upload(bucket, "captured/a b/ä.jsonl", b"line\n")
+    found = local_aws.client("s3").get_object(Bucket=bucket, Key="captured/a b/ä.jsonl")["Body"].read()
+    assert found == b"line\n"
+    with pytest.raises(FileNotFoundError, match="there is no bucket nowhere-at-all"):
+        own.upload("nowhere-at-all", "captured/a.jsonl", b"line\n")
+    assert "nowhere-at-all" not in [one["Name"] for one in local_aws.client("s3").list_buckets()["Buckets"]]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from captioner import stack
-from captioner.errors import BadEnvironment
+from captioner.errors import BadEnvironment, BadParams
 from captioner.paths import Paths
 from captioner.records import read_json, write_json
 from captioner.settings import Settings
@@ -256,6 +256,14 @@ class TestWanted:
         assert "0.0.0.0" not in said
         assert "4321" in said
         assert (env["DO_NOT_TRACK"], env["PREFECT_SERVER_ANALYTICS_ENABLED"]) == ("true", "false")
+
+    def test_the_local_aws_gets_its_clock(self, project: Path) -> None:
+        settings = Settings.from_env(project, {"CAPTIONER_AWS_TIME_SCALE": "0.01"})
+        one = next(one for one in wanted(settings, Paths.of(project, settings)) if one.name == "aws")
+        assert one.command(4321)[-2:] == ["--time-scale", "0.01"]
+        for bad in ("0", "2", "quick"):
+            with pytest.raises(BadParams, match="larger than 0 and at most 1"):
+                Settings.from_env(project, {"CAPTIONER_AWS_TIME_SCALE": bad})
 
     def test_the_users_own_prefect_is_left_alone(
         self, paths: Paths, monkeypatch: pytest.MonkeyPatch, settings: Settings

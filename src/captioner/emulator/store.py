@@ -35,6 +35,11 @@ class Store:
         with self._lock:
             return copy.deepcopy(self._state[kind].get(name))
 
+    def member(self, kind: str, name: str, key: str) -> Any:
+        """One member of a resource, None when there is no such one: cheaper than a copy of it all."""
+        with self._lock:
+            return copy.deepcopy(self._state[kind].get(name, {}).get(key))
+
     def all(self, kind: str) -> list[Resource]:
         """Every resource of `kind`, the newest first, as AWS lists them."""
         with self._lock:

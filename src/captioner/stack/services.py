@@ -58,7 +58,7 @@ def wanted(settings: Settings, paths: Paths) -> list[Service]:
     if settings.mlflow_uri is None:
         services.append(_mlflow(settings.port_mlflow, paths))
     if settings.aws == "local":
-        services.append(_aws(settings.port_aws, paths))
+        services.append(_aws(settings.port_aws, paths, settings.aws_time_scale))
     services.append(_deployments(settings, paths))
     return services
 
@@ -89,9 +89,10 @@ def _mlflow(port: int, paths: Paths) -> Service:
     )
 
 
-def _aws(port: int, paths: Paths) -> Service:
+def _aws(port: int, paths: Paths, time_scale: float) -> Service:
     def command(port: int) -> list[str]:
-        return [sys.executable, "-m", "captioner.emulator", "--port", str(port), "--home", str(paths.aws)]
+        program = [sys.executable, "-m", "captioner.emulator", "--port", str(port), "--home", str(paths.aws)]
+        return [*program, "--time-scale", str(time_scale)]
 
     return Service("aws", port, "/_captioner/health", command)
 
