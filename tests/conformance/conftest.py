@@ -53,13 +53,13 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def start(home: Path) -> tuple[str, float, subprocess.Popen[str]]:
-    """A local SageMaker on a free port, whose containers have three seconds for an answer."""
+    """A local SageMaker on a free port, whose containers have six seconds for an answer."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "captioner.emulator", "--port", str(port), "--home", str(home)]
     process = subprocess.Popen(
-        [*command, "--allow-local-exec", "--answer-timeout", "3"],
+        [*command, "--allow-local-exec", "--answer-timeout", "6"],
         stdout=subprocess.PIPE,
         text=True,
         env=dict(os.environ),
@@ -67,7 +67,7 @@ def start(home: Path) -> tuple[str, float, subprocess.Popen[str]]:
     assert process.stdout
     ready = process.stdout.readline()
     assert "listens on" in ready, ready
-    return f"http://127.0.0.1:{port}", 3.0, process
+    return f"http://127.0.0.1:{port}", 6.0, process
 
 
 def local_image(tmp_path_factory: pytest.TempPathFactory) -> str:
