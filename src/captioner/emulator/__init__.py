@@ -1,7 +1,7 @@
 """A SageMaker for one machine: AWS's API over HTTP, state on disk, every instance of a variant a real process.
 
-``server`` puts it together by ``options``; ``front`` sends each request to the handlers here, to the S3 (``objects``) or
-to moto. From a request to a process:
+``server`` puts it together by ``options``; ``front`` sends each request to the handlers here, to the S3 (``objects``)
+or to moto. From a request to a process:
 
     control, configs, shapes    what is asked, and what AWS would refuse      describing    what is answered
     endpoints, store            states, and what is true of an endpoint       delays        how long they are seen
