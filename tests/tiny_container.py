@@ -1,8 +1,8 @@
 """A program that keeps the container contract and nothing else, for tests of the local SageMaker's states.
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits
-until that file exists, HANG_FILE=path makes /ping hang while that file exists. The body of an invocation chooses the
-answer: ``status 400 text``, ``hang``, ``big``; else JSON about the request and the model's identity.
+until that file exists, HANG_FILE=path makes /ping hang while that file exists, CAPTION is what it says. The body of an
+invocation chooses the answer: ``status 400 text``, ``hang``, ``big``; else JSON about the request and the model's identity.
 """
 
 import json
@@ -34,7 +34,7 @@ class Container(BaseHTTPRequestHandler):
         if body == b"hang":
             time.sleep(1)
         answer = {
-            "caption": "a tiny answer",
+            "caption": os.environ.get("CAPTION", "a tiny answer"),
             "bytes": len(body),
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "files": sorted(str(p.relative_to(MODEL)) for p in MODEL.rglob("*") if p.is_file()),
