@@ -2,7 +2,8 @@
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits
 until that file exists, HANG_FILE=path makes /ping hang while that file exists, CAPTION is what it says. The body of an
-invocation chooses the answer: ``status 400 text``, ``hang``, ``big``; else JSON about the request and the model's identity.
+invocation chooses the answer: ``status 400 text``, ``hang``, ``big``; else JSON about the
+request and the model's identity.
 """
 
 import json

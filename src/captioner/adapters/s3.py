@@ -7,16 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from captioner.adapters.aws import Account, code, in_our_words
+from captioner.adapters.aws import Account, code
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment
 from captioner.progress import track
 
 
-def put_archive(where: Account, artifact: Path, digest: str, request: Mapping[str, str]) -> None:
+def put_archive(client: Any, artifact: Path, digest: str, request: Mapping[str, str]) -> None:
     """Upload `artifact` to the Bucket and Key of `request`, whose other members go with it.
 
-    Raises BadData when the file's SHA-256 is not `digest`, ServiceUnavailable, BadEnvironment.
+    Raises BadData when the file's SHA-256 is not `digest`.
     """
     from boto3.s3.transfer import TransferConfig
 
@@ -24,9 +24,9 @@ def put_archive(where: Account, artifact: Path, digest: str, request: Mapping[st
         raise BadData(f"{artifact} is not the model {digest[:12]} any more: its SHA-256 differs.")
     extra = {key: value for key, value in request.items() if key not in ("Bucket", "Key")}
     size = artifact.stat().st_size
-    with in_our_words(where, f"store the model in the bucket {where.bucket}"), track("upload", size, "B") as progress:
+    with track("upload", size, "B") as progress:
         # No threads: an interrupted upload must not go on behind its caller's back.
-        where.client("s3").upload_file(
+        client.upload_file(
             str(artifact),
             request["Bucket"],
             request["Key"],

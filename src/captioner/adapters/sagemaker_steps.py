@@ -61,7 +61,7 @@ class Steps:
             artifact, version = self._artifacts[step.digest]
             smoke_test(self._paths, self._program, artifact, step.digest, version)
         elif step.operation == "PutObject":
-            put_archive(self._where, self._artifacts[step.digest][0], step.digest, step.request)
+            put_archive(self._clients("s3"), self._artifacts[step.digest][0], step.digest, step.request)
         elif step.operation == "DeleteObjects":
             delete_below(self._clients("s3"), step.request["Bucket"], step.request["Prefix"])
         elif step.operation == "DescribeEndpoint":
