@@ -2,9 +2,9 @@
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
 five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
-STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer. The body of an invocation chooses the
-answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the request and the model's
-identity.
+STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer, CAPTION is what it says. The body of an
+invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the request
+and the model's identity.
 """
 
 import json
@@ -48,7 +48,7 @@ class Container(BaseHTTPRequestHandler):
         if body == b"drip":
             return self.drip()
         answer = {
-            "caption": "a tiny answer",
+            "caption": os.environ.get("CAPTION", "a tiny answer"),
             "bytes": len(body),
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "files": sorted(str(p.relative_to(MODEL)) for p in MODEL.rglob("*") if p.is_file()),

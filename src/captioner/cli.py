@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import local, package, release
+from captioner.commands import deploy, local, package, release
 from captioner.commands.adding import as_json
 from captioner.commands.showing import show
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
@@ -30,7 +30,6 @@ STAGE_VERBS = {
     "export": "one artifact from image bytes to caption",
     "evaluate": "caption the test split with the artifact and score it",
     "register": "put the candidates into the MLflow registry, through the gate",
-    "deploy": "bring the endpoint in line with champion and challenger",
     "ship": "make an evaluated candidate the model that comes with the code (models/shipped)",
 }
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -108,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: NAME-explained.png, explained/)",
     )
 
+    deploy.add(verb)
     local.add(verb)
     package.add(verb)
     release.add(verb)
