@@ -89,9 +89,12 @@ class FakeRegistry:
         found = [v for (model, _), v in self.versions.items() if model == name and v.digest == digest]
         return self.get(name, found[-1].version) if found else None
 
+    def by_version(self, name: str, version: str) -> ModelVersion | None:
+        return self.get(name, version) if (name, version) in self.versions else None
+
     def create(self, name: str, artifact: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         version = str(sum(model == name for model, _ in self.versions) + 1)
-        self.versions[name, version] = ModelVersion(name, version, sha256_file(artifact), dict(tags))
+        self.versions[name, version] = ModelVersion(name, version, sha256_file(artifact), dict(tags), run_id=run_id)
         self.artifacts[name, version] = artifact.read_bytes()
         return self.get(name, version)
 

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captioner.acting import acting
 from captioner.errors import BadParams
+from captioner.ledger import Cause
 from captioner.model.runtime import start_tensorflow
-from captioner.params import Params, load_params
+from captioner.params import DeployParams, Params, load_params
 from captioner.paths import Paths
 from captioner.settings import Settings
 
 if TYPE_CHECKING:
+    from captioner.book import Book
     from captioner.ports import Documents, Endpoint, Registry, Tracker
+    from captioner.stages.moving import Release
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,18 @@ class App:
 
         return S3Documents(self.settings, self.paths)
 
+    def book(self) -> Book:
+        """The ledger of `name`."""
+        from captioner.book import Book
+
+        return Book(self.documents(), self.registry(), self.paths, self.name)
+
+    def release(self) -> Release:
+        """What moves aliases and endpoint, and writes it down."""
+        from captioner.stages.moving import Release
+
+        return Release(self.params.deploy, self.paths, self.registry(), self.endpoint(), self.book())
+
 
 def open_app(root: Path | None = None) -> App:
     """The project in `root` (default: here). Raises BadParams when params.yaml or a setting is wrong."""
@@ -66,15 +82,47 @@ def open_app(root: Path | None = None) -> App:
     return App(params=load_params(root / "params.yaml"), settings=settings, paths=Paths.of(root, settings))
 
 
-def run_stage(stage: str, candidate: str | None = None, root: Path | None = None) -> Any:
-    """Run one stage and return its report. `candidate` is needed by train, export, evaluate and ship."""
+def run_stage(stage: str, candidate: str | None = None, root: Path | None = None, cause: Cause | None = None) -> Any:
+    """Run one stage and return its report. `candidate` is needed by train, export, evaluate and ship.
+
+    `cause` goes into the ledger with what register and deploy change (default: whoever runs this process).
+    """
     app = open_app(root)
     if stage not in STAGES:
         raise BadParams(f"There is no stage {stage!r}; the stages are: {', '.join(STAGES)}.")
     if stage in PER_CANDIDATE:
         app.params.decoder(candidate or "")
         return STAGES[stage](app, candidate)
+    if stage in RECORDED:
+        from captioner.stages.recorded import recorded
+
+        return recorded(app.release(), stage, cause or Cause(acting()), lambda: STAGES[stage](app))
     return STAGES[stage](app)
+
+
+def promote(cause: Cause, root: Path | None = None) -> Any:
+    """The challenger becomes champion. Returns what was moved."""
+    from captioner.stages import promote as stage
+
+    return stage.run(*_released(open_app(root)), cause)
+
+
+def rollback(cause: Cause, to: int | None = None, root: Path | None = None) -> Any:
+    """Aliases and endpoint as they were before the last change of the champion, or as entry `to` left them."""
+    from captioner.stages import rollback as stage
+
+    return stage.run(*_released(open_app(root)), cause, to)
+
+
+def reconcile(cause: Cause, dry_run: bool = False, root: Path | None = None) -> Any:
+    """The endpoint follows the aliases. Returns what differed, and what was done."""
+    from captioner.stages import reconcile as stage
+
+    return stage.run(*_released(open_app(root)), cause, dry_run)
+
+
+def _released(app: App) -> tuple[DeployParams, Paths, Registry, Endpoint, Book]:
+    return app.params.deploy, app.paths, app.registry(), app.endpoint(), app.book()
 
 
 def move_data(action: str, root: Path | None = None) -> Any:
@@ -160,6 +208,7 @@ def _deploy(app: App) -> Any:
     return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name)
 
 
+RECORDED = ("register", "deploy")  # they change aliases or the endpoint
 PER_CANDIDATE = ("train", "export", "evaluate", "ship")
 STAGES: dict[str, Callable[..., Any]] = {
     "acquire": _acquire,

@@ -87,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
         stage.set_defaults(stage=name, candidate=None)
         if name in ("train", "export", "evaluate", "ship"):
             stage.add_argument("candidate", help="a name from params.yaml's candidates")
+        if name in ("register", "deploy"):
+            release.with_reason(stage)
 
     caption = verb("caption", _caption, "caption images: files, folders or URLs")
     caption.add_argument("images", nargs="*", metavar="IMAGE|FOLDER|URL")
@@ -134,7 +136,13 @@ def _stage(options: argparse.Namespace) -> None:
     # Whoever ends a stage politely (a service manager, `kill`) gets what Ctrl-C gets: runs ended, nothing half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    show(run_stage(options.stage, options.candidate), options.json)
+    cause = None
+    if getattr(options, "reason", ""):
+        from captioner.acting import acting
+        from captioner.ledger import Cause
+
+        cause = Cause(acting(), options.reason)
+    show(run_stage(options.stage, options.candidate, cause=cause), options.json)
 
 
 def _run(options: argparse.Namespace) -> int:

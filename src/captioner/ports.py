@@ -51,6 +51,7 @@ class ModelVersion:
     digest: str
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Sequence[str] = ()
+    run_id: str = ""  # of the run that it came from
 
 
 class Registry(Protocol):
