@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from captioner import stack
-from tests.flows.projects import ROOT
+from tests.flows.projects import CODE, ROOT
 
 PATIENCE_S = 90.0  # Prefect's scheduler looks every few seconds, the runner as well, then a process starts
 
@@ -42,7 +42,7 @@ def finished(run_id: str) -> Callable[[list[dict[str, Any]]], dict[str, Any] | N
 @pytest.fixture(autouse=True)
 def _this_checkouts_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The project of these tests is not the checkout, so its flows are found like this."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", CODE)
 
 
 def deployment(api: Any, name: str) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_a_schedule_creates_a_run_that_finishes(api: Any) -> None:
 
 def test_reconcile_is_scheduled_from_the_start_and_finishes_before_anything_is_released(api: Any) -> None:
     found = deployment(api, "reconcile")
-    assert [one["schedule"]["cron"] for one in found["schedules"]] == ["*/15 * * * *"]
+    assert [one["schedule"]["cron"] for one in found["schedules"]] == ["*/5 * * * *"]
     run = api.ask(f"/deployments/{found['id']}/create_flow_run", {})
     ended = wait_for(api, finished(run["id"]))
     assert (ended["state_type"], ended["state_name"]) == ("COMPLETED", "Nothing to serve"), ended["state"]
@@ -148,7 +148,7 @@ def test_schedules_outlive_a_restart_and_missed_runs_do_not(standing: Any, api: 
 
     assert told.started == ("deployments",)
     assert crons() == ["0 4 * * 1"]
-    assert [one["schedule"]["cron"] for one in deployment(api, "reconcile")["schedules"]] == ["*/15 * * * *"]
+    assert [one["schedule"]["cron"] for one in deployment(api, "reconcile")["schedules"]] == ["*/5 * * * *"]
     assert wait_for(api, finished(late["id"]))["state_name"] == "Cancelled"
     # Somebody asked for that one: it is still wanted.
     assert api.ask(f"/flow_runs/{asked['id']}")["state_type"] != "CANCELLED"
