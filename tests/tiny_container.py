@@ -1,12 +1,14 @@
 """A program that keeps the container contract and nothing else, for tests of the local SageMaker's states.
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits
-until that file exists, HANG_FILE=path makes /ping hang while that file exists. The body of an invocation chooses the
-answer: ``status 400 text``, ``hang``, ``big``; else JSON about the request and the model's identity.
+until that file exists, HANG_FILE=path makes /ping hang while that file exists, STOP=ignore does not end on SIGTERM.
+The body of an invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON
+about the request and the model's identity.
 """
 
 import json
 import os
+import signal
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +35,10 @@ class Container(BaseHTTPRequestHandler):
             return self.reply(200, b"x" * 6_291_457)
         if body == b"hang":
             time.sleep(1)
+        if body.startswith(b"sleep "):
+            time.sleep(float(body.split()[1]))
+        if body == b"drip":
+            return self.drip()
         answer = {
             "caption": "a tiny answer",
             "bytes": len(body),
@@ -45,6 +51,15 @@ class Container(BaseHTTPRequestHandler):
             },
         }
         self.reply(200, json.dumps(answer).encode(), {"X-Amzn-SageMaker-Custom-Attributes": "from the container"})
+
+    def drip(self):
+        """A byte every tenth of a second, for ten seconds: never silent, never done in time."""
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        for _ in range(100):
+            self.wfile.write(b".")
+            time.sleep(0.1)
 
     def reply(self, status, body, headers=None):
         self.send_response(status)
@@ -63,6 +78,8 @@ def option(name):
 
 
 MODEL = Path(option("--model-dir"))
+if os.environ.get("STOP") == "ignore":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if os.environ.get("START") == "crash":
     sys.exit("the tiny container crashes on purpose")
 ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Container).serve_forever()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import local, release
+from captioner.commands import local, package, release
 from captioner.commands.adding import as_json
 from captioner.commands.showing import show
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
@@ -111,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     local.add(verb)
+    package.add(verb)
     release.add(verb)
 
     profile = verb("profile", None, "choose what params.yaml holds")

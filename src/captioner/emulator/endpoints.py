@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from captioner.emulator.faults import invalid
@@ -58,14 +58,14 @@ class Endpoints:
         for thread in threads:
             thread.join()
 
-    def create(self, name: str, config: str, variants: list[Resource], tags: list[Any]) -> None:
+    def create(self, name: str, deployment: Resource, tags: list[Any]) -> None:
         """Raises AwsError when the name is taken."""
-        value = {"EndpointName": name, "ConfigName": config, "Status": "Creating", "Variants": variants, "Tags": tags}
+        value = {"EndpointName": name, "Status": "Creating", "Tags": tags, **deployment}
         if not self._store.add("endpoint", name, value):
             raise invalid(f'Cannot create already existing endpoint "{arn("endpoint", name)}".')
         self._go(name, lambda: self._bring_up(name))
 
-    def update(self, name: str, config: str, variants: list[Resource], retain: bool) -> None:
+    def update(self, name: str, deployment: Resource, retain: bool) -> None:
         """Replace all instances by those of a new config. `retain` keeps live weights and counts where names stay."""
         live = self._begin(name, "Updating")
         if retain:
@@ -74,9 +74,10 @@ class Endpoints:
                 {**one, **{key: old[one["VariantName"]][key] for key in ("Weight", "Instances")}}
                 if one["VariantName"] in old
                 else one
-                for one in variants
+                for one in deployment["Variants"]
             ]
-        self._go(name, lambda: self._replace(name, config, variants))
+            deployment = {**deployment, "Variants": variants}
+        self._go(name, lambda: self._replace(name, deployment))
 
     def weigh(self, name: str, desired: dict[str, tuple[float | None, int | None]]) -> None:
         """Give variants new weights and instance counts (None: as it is)."""
@@ -126,8 +127,9 @@ class Endpoints:
     def _go(self, name: str, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name=f"endpoint-{name}", daemon=True).start()
 
-    def _build(self, name: str, variants: Sequence[Resource]) -> tuple[Fleet, str | None]:
-        fleet = Fleet(name, [plan(one) for one in variants], self._site, next(self._serial))
+    def _build(self, name: str, deployment: Resource) -> tuple[Fleet, str | None]:
+        variants, shadows = ([plan(one) for one in deployment.get(kind) or []] for kind in ("Variants", "Shadow"))
+        fleet = Fleet(name, variants, self._site, next(self._serial), shadows)
         with self._lock:
             if self._closing:
                 return fleet, "The local SageMaker is stopping."
@@ -145,7 +147,7 @@ class Endpoints:
     def _bring_up(self, name: str) -> None:
         endpoint = self._store.get("endpoint", name)
         assert endpoint is not None
-        fleet, failure = self._build(name, endpoint["Variants"])
+        fleet, failure = self._build(name, endpoint)
         if failure:
             self._drop(fleet)
             self._settle(name, "Failed", FailureReason=failure)
@@ -153,15 +155,15 @@ class Endpoints:
         self._swap(name, fleet)
         self._settle(name, "InService")
 
-    def _replace(self, name: str, config: str, variants: list[Resource]) -> None:
-        fleet, failure = self._build(name, variants)
+    def _replace(self, name: str, deployment: Resource) -> None:
+        fleet, failure = self._build(name, deployment)
         if failure:
             self._drop(fleet)
             self._settle(name, "InService", FailureReason=failure)
             return
         old = self._swap(name, fleet)
         # Said before the old instances end: a kill from here on must come back with the new ones.
-        self._settle(name, "Updating", ConfigName=config, Variants=variants)
+        self._settle(name, "Updating", **deployment)
         if old:
             old.stop()
         self._settle(name, "InService")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from captioner.emulator.instance import STOP_GRACE_S, Container, Instance, Site
+from captioner.emulator.instance import Container, Instance, Site
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,22 @@ class RunningVariant:
 
 
 class Fleet:
-    """All instances of an endpoint's variants. `start` waits until each is healthy."""
+    """All instances of an endpoint's variants and shadow variants. `start` waits until each is healthy."""
 
-    def __init__(self, endpoint: str, plans: Sequence[VariantPlan], site: Site, serial: int) -> None:
+    def __init__(
+        self, endpoint: str, plans: Sequence[VariantPlan], site: Site, serial: int, shadows: Sequence[VariantPlan] = ()
+    ) -> None:
         self._endpoint, self._site, self._serial = endpoint, site, serial
         self._numbers = itertools.count(1)
         self._turns = itertools.count()
         self._lock = threading.Lock()
         # Seeded, so that a test sees the same sequence; random, so that callers that alternate are not aliased.
         self._random = random.Random(hashlib.sha256(endpoint.encode()).digest())
-        self.variants = {
-            plan.name: RunningVariant(plan, plan.weight, [self._instance(plan) for _ in range(plan.instances)])
-            for plan in plans
-        }
+        self.variants, self.shadows = ({plan.name: self._run(plan) for plan in some} for some in (plans, shadows))
 
     def start(self) -> str | None:
         """Start every instance. None when all are healthy; otherwise what went wrong, and all are stopped again."""
-        instances = [(name, one) for name, variant in self.variants.items() for one in variant.instances]
-        failure = self._start(instances)
+        failure = self._start([(variant.plan.name, one) for variant in self._all() for one in variant.instances])
         if failure:
             self.stop()
         return failure
@@ -104,26 +102,37 @@ class Fleet:
     def instance(self, variant: str) -> Instance | None:
         """A healthy instance of `variant`, in turn; None while there is none."""
         with self._lock:
-            healthy = [one for one in self.variants[variant].instances if one.healthy]
+            healthy = [one for one in self.running(variant).instances if one.healthy]
             return healthy[next(self._turns) % len(healthy)] if healthy else None
 
     def count(self, variant: str, status: int, latency_us: int) -> None:
         with self._lock:
-            counters = self.variants[variant].counters
+            counters = self.running(variant).counters
             counters.invocations += 1
             counters.errors_4xx += 400 <= status < 500
             counters.errors_5xx += status >= 500
             counters.latency_us += latency_us
 
-    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
-        _stop_all([one for variant in self.variants.values() for one in variant.instances], patience_s)
+    def stop(self, patience_s: float | None = None) -> None:
+        """Stop every instance; `patience_s` is ``Instance.stop``'s."""
+        _stop_all([one for variant in self._all() for one in variant.instances], patience_s)
+
+    def running(self, variant: str) -> RunningVariant:
+        """A variant or a shadow variant by name."""
+        return self.variants.get(variant) or self.shadows[variant]
+
+    def _all(self) -> list[RunningVariant]:
+        return [*self.variants.values(), *self.shadows.values()]
+
+    def _run(self, plan: VariantPlan) -> RunningVariant:
+        return RunningVariant(plan, plan.weight, [self._instance(plan) for _ in range(plan.instances)])
 
     def _instance(self, plan: VariantPlan) -> Instance:
         name = f"{self._endpoint}-{plan.name}-{self._serial}-{next(self._numbers)}"
         return Instance(name, plan.container, self._site, plan.startup_s)
 
 
-def _stop_all(instances: Sequence[Instance], patience_s: float = STOP_GRACE_S) -> None:
+def _stop_all(instances: Sequence[Instance], patience_s: float | None = None) -> None:
     if instances:
         with ThreadPoolExecutor(max_workers=len(instances)) as pool:
             list(pool.map(lambda one: one.stop(patience_s), instances))

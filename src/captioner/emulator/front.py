@@ -17,9 +17,10 @@ from urllib.parse import unquote
 from captioner.emulator.control import Control
 from captioner.emulator.endpoints import Endpoints
 from captioner.emulator.faults import AwsError
+from captioner.emulator.fleet import RunningVariant
 from captioner.emulator.listener import blocks
 from captioner.emulator.objects import Objects
-from captioner.emulator.runtime import MAX_BODY, invoke
+from captioner.emulator.runtime import MAX_BODY, Runtime
 from captioner.emulator.s3_front import S3Front
 from captioner.emulator.store import Store
 
@@ -35,8 +36,9 @@ MAX_JSON = 1 << 20
 class Front:
     """Dispatches; `health` is what /_captioner/health shows."""
 
-    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects) -> None:
+    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects, runtime: Runtime) -> None:
         self._store, self._endpoints, self._objects = store, endpoints, objects
+        self._runtime = runtime
         self._s3 = S3Front(objects)
         self._control = Control(store, endpoints, objects)
         self._moto: WSGIApplication | None = None
@@ -67,22 +69,12 @@ class Front:
         for endpoint in self._store.all("endpoint"):
             name = endpoint["EndpointName"]
             _, fleet = self._endpoints.serving(name)
-            endpoints[name] = {"status": endpoint["Status"], "variants": {}}
-            for variant, running in (fleet.variants if fleet else {}).items():
-                endpoints[name]["variants"][variant] = {
-                    "weight": running.weight,
-                    "instances": [
-                        {
-                            "pid": one.pid,
-                            "port": one.port,
-                            "healthy": one.healthy,
-                            "restarts": one.restarts,
-                            "log": str(one.log),
-                        }
-                        for one in list(running.instances)
-                    ],
-                    **vars(running.counters),
-                }
+            variants, shadows = (fleet.variants, fleet.shadows) if fleet else ({}, {})
+            endpoints[name] = {
+                "status": endpoint["Status"],
+                "variants": {variant: _shown(running) for variant, running in variants.items()},
+                "shadows": {variant: _shown(running) for variant, running in shadows.items()},
+            }
         return {"healthy": True, "s3": {"pid": self._objects.pid}, "endpoints": endpoints}
 
     def _sagemaker(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -107,7 +99,7 @@ class Front:
             key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")
         }
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
-        reply = invoke(self._endpoints, name, headers, read_at_most(blocks(environ), MAX_BODY))
+        reply = self._runtime.invoke(name, headers, read_at_most(blocks(environ), MAX_BODY))
         start_response("200 OK", [*reply.headers, ("Content-Length", str(len(reply.body)))])
         return [reply.body]
 
@@ -120,6 +112,14 @@ class Front:
                 application: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
                 self._moto = application
             return self._moto
+
+
+def _shown(running: RunningVariant) -> dict[str, Any]:
+    instances = [
+        {"pid": one.pid, "port": one.port, "healthy": one.healthy, "restarts": one.restarts, "log": str(one.log)}
+        for one in list(running.instances)
+    ]
+    return {"weight": running.weight, "instances": instances, **vars(running.counters)}
 
 
 def signing_name(environ: WSGIEnvironment) -> str:

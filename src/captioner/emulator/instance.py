@@ -23,6 +23,7 @@ from captioner.emulator.artifacts import Artifacts
 from captioner.emulator.children import HOST, Child, Children, free_port, tail
 from captioner.errors import BadData, CaptionerError
 
+ANSWER_S = 60.0  # SageMaker's limit for a container's answer
 STOP_GRACE_S = 30.0  # what SageMaker gives a container between SIGTERM and SIGKILL
 PING_S = 2.0  # SageMaker's limit for one ping
 WATCH_S = 10.0  # between two looks at a healthy instance
@@ -45,13 +46,16 @@ class Container:
 
 @dataclass(frozen=True)
 class Site:
-    """What instances share: where programs are started, where models are unpacked, where logs go."""
+    """What instances share: where programs are started, where models are unpacked, where logs go, and how long what
+    may take (seconds): a container's start, an answer, its end between SIGTERM and SIGKILL."""
 
     children: Children
     artifacts: Artifacts
     logs: Path
     startup_s: float
     local_exec: bool = False
+    answer_s: float = ANSWER_S
+    stop_s: float = STOP_GRACE_S
 
 
 class Instance:
@@ -85,8 +89,10 @@ class Instance:
         self._settled.wait()
         return self._failure
 
-    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
-        """Take no more requests, wait up to `patience_s` for those in flight and again for the process to end."""
+    def stop(self, patience_s: float | None = None) -> None:
+        """Take no more requests, wait up to `patience_s` (None: the site's) for those in flight, and again between
+        SIGTERM and SIGKILL."""
+        patience_s = self._site.stop_s if patience_s is None else patience_s
         self._stopping.set()
         with self._idle:
             self._idle.wait_for(lambda: not self._busy, timeout=patience_s)
