@@ -121,6 +121,17 @@ def reconcile(cause: Cause, dry_run: bool = False, root: Path | None = None) -> 
     return stage.run(*_released(open_app(root)), cause, dry_run)
 
 
+def trace(asked: str, root: Path | None = None) -> Any:
+    """From a caption, a variant or the endpoint back to the commit."""
+    from captioner.adapters.mlflow_tracking import tracking_uri
+    from captioner.adapters.served_models import ServedModels
+    from captioner.stages import trace as stage
+
+    app = open_app(root)
+    served, uri = ServedModels(app.settings, app.paths), tracking_uri(app.settings, app.paths)
+    return stage.run(app.paths, app.registry(), app.tracker(), served, app.book(), asked, uri)
+
+
 def _released(app: App) -> tuple[DeployParams, Paths, Registry, Endpoint, Book]:
     return app.params.deploy, app.paths, app.registry(), app.endpoint(), app.book()
 

@@ -30,7 +30,7 @@ def another(artifact: Path, folder: Path) -> Path:
     with tarfile.open(artifact) as archive:
         archive.extractall(folder, filter="data")
     extra = folder / "1" / "assets.extra" / "note.txt"
-    extra.parent.mkdir()
+    extra.parent.mkdir(exist_ok=True)
     extra.write_text("another version", encoding="utf-8")
     packed = folder.with_name("model.tar.gz")
     packed.write_bytes(pack_folder(folder))

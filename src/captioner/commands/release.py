@@ -26,6 +26,13 @@ def add(verb: Add) -> None:
         with_reason(one)
     ledger = as_json(verb("ledger", _ledger, "who changed what and why: the promotion ledger, newest last"))
     ledger.add_argument("-n", type=int, default=None, metavar="N", help="the last N entries only")
+    trace = as_json(verb("trace", _trace, "from a caption back to run, data and commit, and how to make it again"))
+    trace.add_argument(
+        "what",
+        metavar="ENDPOINT|VARIANT|INFERENCE-ID|CAPTION-LOG-LINE",
+        help="the endpoint's name, champion, challenger, an id that was captured, or a JSON line of `caption --json` "
+        "(- reads it from standard input)",
+    )
 
 
 def with_reason(one: argparse.ArgumentParser) -> None:
@@ -79,3 +86,15 @@ def _ledger(options: argparse.Namespace) -> int:
     if fault is not None:
         print(f"captioner: {fault} These entries wait on this machine to be delivered.", file=sys.stderr)
     return fault.exit_code if fault is not None else 0
+
+
+def _trace(options: argparse.Namespace) -> None:
+    from captioner.bootstrap import trace
+    from captioner.errors import BadInput
+
+    asked = options.what
+    if asked == "-":
+        asked = sys.stdin.readline()
+    if not asked.strip():
+        raise BadInput("There is nothing to trace: name the endpoint, a variant, an inference id, or a caption's line.")
+    show(trace(asked.strip()), options.json)
