@@ -53,8 +53,8 @@ def run(
     if found is None:
         variants = ", ".join(one.variant for one in live) or "it has none"
         raise BadInput(
-            f"{asked!r} is no endpoint, no variant of {book.name} ({variants}), and no inference id in what was captured "
-            "(data capture samples, and comes minutes late)."
+            f"{asked!r} is no endpoint, no variant of {book.name} ({variants}), and no inference id in what was "
+            "captured (data capture samples, and comes minutes late)."
         )
     return Traces((desk.of_inference(found, live),))
 
