@@ -1,9 +1,9 @@
 """A program that keeps the container contract and nothing else, for tests of the local SageMaker's states.
 
-Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits
-until that file exists, HANG_FILE=path makes /ping hang while that file exists, STOP=ignore does not end on SIGTERM.
-The body of an invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON
-about the request and the model's identity.
+Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
+five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
+STOP=ignore does not end on SIGTERM, CAPTION is what it says. The body of an invocation chooses the answer: ``status
+400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the request and the model's identity.
 """
 
 import json
@@ -23,7 +23,8 @@ class Container(BaseHTTPRequestHandler):
         while hang and Path(hang).exists():
             time.sleep(0.05)
         waiting = os.environ.get("START_FILE")
-        ready = os.environ.get("START") != "never" and (not waiting or Path(waiting).exists())
+        late = time.monotonic() < STARTED + float(os.environ.get("START_AFTER", "0"))
+        ready = os.environ.get("START") != "never" and not late and (not waiting or Path(waiting).exists())
         self.reply(200 if ready else 503, b"")
 
     def do_POST(self):
@@ -40,7 +41,7 @@ class Container(BaseHTTPRequestHandler):
         if body == b"drip":
             return self.drip()
         answer = {
-            "caption": "a tiny answer",
+            "caption": os.environ.get("CAPTION", "a tiny answer"),
             "bytes": len(body),
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "files": sorted(str(p.relative_to(MODEL)) for p in MODEL.rglob("*") if p.is_file()),
@@ -73,13 +74,16 @@ class Container(BaseHTTPRequestHandler):
         pass
 
 
-def option(name):
-    return sys.argv[sys.argv.index(name) + 1]
+def option(name, otherwise):
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else otherwise
 
 
-MODEL = Path(option("--model-dir"))
-if os.environ.get("STOP") == "ignore":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+MODEL = Path(option("--model-dir", "/opt/ml/model"))
+STARTED = time.monotonic()
+# As the first process of a container nothing would end it otherwise.
+signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("STOP") == "ignore" else lambda *_: os._exit(0))
 if os.environ.get("START") == "crash":
     sys.exit("the tiny container crashes on purpose")
-ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Container).serve_forever()
+# In Docker (no --port) the caller is outside; anywhere else nobody outside is meant to call.
+HOST = "127.0.0.1" if "--port" in sys.argv else "0.0.0.0"
+ThreadingHTTPServer((HOST, int(option("--port", "8080"))), Container).serve_forever()

@@ -61,7 +61,7 @@ class Book:
         name: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._documents, self._registry, self._paths, self._now = documents, registry, paths, now
+        self.documents, self._registry, self._paths, self._now = documents, registry, paths, now
         self.name = name
         self._outbox = paths.home / "ledger" / name / "outbox"
 
@@ -69,7 +69,7 @@ class Book:
     def entries(self, after: int = 0) -> list[Entry]:
         """All entries with a number above `after`, oldest first. Raises ServiceUnavailable, BadData."""
         prefix = self._key("")
-        numbers = [key.removeprefix(prefix).removesuffix(".json") for key in self._documents.keys(prefix)]
+        numbers = [key.removeprefix(prefix).removesuffix(".json") for key in self.documents.keys(prefix)]
         return [self._entry(int(one)) for one in numbers if one.isdigit() and int(one) > after]
 
     def last(self) -> Entry | None:
@@ -146,7 +146,7 @@ class Book:
             if found is not None:
                 return self._delivered(found, file)
         numbered = replace(entry, number=newest + 1)
-        while not self._documents.create(self._key(f"{numbered.number:08d}.json"), numbered.to_json()):
+        while not self.documents.create(self._key(f"{numbered.number:08d}.json"), numbered.to_json()):
             # Somebody else took this number: the next one, then. It happened, so it is written, whoever was faster.
             between = self.entries(newest)
             crossing = [one for one in between if not one.after.same_aliases(entry.before)]
@@ -188,7 +188,7 @@ class Book:
             share,
             evidence or {},
         )
-        found = self._documents.read(self._claim_key())
+        found = self.documents.read(self._claim_key())
         if found is not None and found.value is not None:
             raise self._first(_claim_of(found.value))
         if not self._put(mine, found):
@@ -198,7 +198,7 @@ class Book:
 
     def underway(self) -> Claim | None:
         """What somebody is about to do, or was when they were killed."""
-        found = self._documents.read(self._claim_key())
+        found = self.documents.read(self._claim_key())
         return None if found is None or found.value is None else _claim_of(found.value)
 
     def take_over(self) -> Claim | None:
@@ -206,7 +206,7 @@ class Book:
 
         Raises WorkspaceBusy when somebody on another machine is at it.
         """
-        found = self._documents.read(self._claim_key())
+        found = self.documents.read(self._claim_key())
         if found is None or found.value is None:
             return None
         left = _claim_of(found.value)
@@ -220,9 +220,9 @@ class Book:
 
     def settle(self, claim: Claim) -> None:
         """It is done and written down."""
-        found = self._documents.read(self._claim_key())
+        found = self.documents.read(self._claim_key())
         if found is not None and found.value is not None and found.value["id"] == claim.id:
-            self._documents.replace(self._claim_key(), None, found.tag)
+            self.documents.replace(self._claim_key(), None, found.tag)
 
     def written(self, claim: Claim) -> Entry | None:
         """The entry of `claim`, when it was written before somebody was killed; delivered when it waited."""
@@ -235,8 +235,8 @@ class Book:
 
     def _put(self, claim: Claim, found: Document | None) -> bool:
         if found is None:
-            return self._documents.create(self._claim_key(), asdict(claim))
-        return self._documents.replace(self._claim_key(), asdict(claim), found.tag)
+            return self.documents.create(self._claim_key(), asdict(claim))
+        return self.documents.replace(self._claim_key(), asdict(claim), found.tag)
 
     def _first(self, other: Claim) -> WorkspaceBusy:
         return WorkspaceBusy(
@@ -255,11 +255,11 @@ class Book:
 
     def _newest(self) -> int:
         prefix = self._key("")
-        numbers = [key.removeprefix(prefix).removesuffix(".json") for key in self._documents.keys(prefix)]
+        numbers = [key.removeprefix(prefix).removesuffix(".json") for key in self.documents.keys(prefix)]
         return max((int(one) for one in numbers if one.isdigit()), default=0)
 
     def _entry(self, number: int) -> Entry:
-        found = self._documents.read(self._key(f"{number:08d}.json"))
+        found = self.documents.read(self._key(f"{number:08d}.json"))
         if found is None:
             raise BadData(
                 f"Entry {number} of the ledger of {self.name} is gone: it is append-only, somebody deleted it."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +132,36 @@ def trace(asked: str, root: Path | None = None) -> Any:
     return stage.run(app.paths, app.registry(), app.tracker(), served, app.book(), asked, uri)
 
 
+def ramp(cause: Cause, percents: Sequence[float], wait_s: float | None = None, root: Path | None = None) -> Any:
+    """Traffic to the challenger in steps, each an entry of the ledger. `wait_s`: None for that of params.yaml."""
+    from captioner.errors import GateFailed
+    from captioner.stages import ramp as stage
+    from captioner.stages.recorded import RecordedEndpoint
+
+    app = open_app(root)
+    release, params = app.release(), app.params.deploy
+    endpoint = RecordedEndpoint(release, "ramp", cause)
+    seconds = params.ramp.wait_s if wait_s is None else wait_s
+    try:
+        return stage.run(params, app.paths, endpoint, app.documents(), app.name, percents, seconds)
+    except GateFailed as error:
+        now = release.look_as_far_as_possible()
+        release.book.write("ramp", cause, now, now, failed=str(error))
+        raise
+
+
+def down(cause: Cause, captured: bool, root: Path | None = None) -> Any:
+    """Delete the endpoint and what belongs to it, its captured data on request."""
+    from captioner.stages import removal
+    from captioner.stages.recorded import recorded
+
+    app = open_app(root)
+    release = app.release()
+    return recorded(
+        release, "down", cause, lambda: removal.run(release.params, app.paths, release.endpoint, app.name, captured)
+    )
+
+
 def _released(app: App) -> tuple[DeployParams, Paths, Registry, Endpoint, Book]:
     return app.params.deploy, app.paths, app.registry(), app.endpoint(), app.book()
 
@@ -216,7 +246,7 @@ def _ship(app: App, candidate: str) -> Any:
 def _deploy(app: App) -> Any:
     from captioner.stages import deploy
 
-    return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name)
+    return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name, app.documents())
 
 
 RECORDED = ("register", "deploy")  # they change aliases or the endpoint

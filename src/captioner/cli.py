@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import local, package, release
+from captioner.commands import deploy, local, package, release
 from captioner.commands.adding import as_json
+from captioner.commands.reasons import cause_of, with_reason
 from captioner.commands.showing import show
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
 
@@ -30,7 +31,6 @@ STAGE_VERBS = {
     "export": "one artifact from image bytes to caption",
     "evaluate": "caption the test split with the artifact and score it",
     "register": "put the candidates into the MLflow registry, through the gate",
-    "deploy": "bring the endpoint in line with champion and challenger",
     "ship": "make an evaluated candidate the model that comes with the code (models/shipped)",
 }
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -87,8 +87,8 @@ def parser() -> argparse.ArgumentParser:
         stage.set_defaults(stage=name, candidate=None)
         if name in ("train", "export", "evaluate", "ship"):
             stage.add_argument("candidate", help="a name from params.yaml's candidates")
-        if name in ("register", "deploy"):
-            release.with_reason(stage)
+        if name == "register":
+            with_reason(stage)
 
     caption = verb("caption", _caption, "caption images: files, folders or URLs")
     caption.add_argument("images", nargs="*", metavar="IMAGE|FOLDER|URL")
@@ -110,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: NAME-explained.png, explained/)",
     )
 
+    deploy.add(verb)
     local.add(verb)
     package.add(verb)
     release.add(verb)
@@ -137,12 +138,7 @@ def _stage(options: argparse.Namespace) -> None:
     # Whoever ends a stage politely (a service manager, `kill`) gets what Ctrl-C gets: runs ended, nothing half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    cause = None
-    if getattr(options, "reason", ""):
-        from captioner.acting import acting
-        from captioner.ledger import Cause
-
-        cause = Cause(acting(), options.reason)
+    cause = cause_of(options) if "reason" in options else None
     show(run_stage(options.stage, options.candidate, cause=cause), options.json)
 
 

@@ -19,6 +19,7 @@ ACTIONS: tuple[str, ...] = get_args(Action)
 NOBODY = "none"
 GATE_REPORT = "gate report"  # in a registration's evidence: version → what the gate looked at
 GONE = "none"  # the status of an endpoint that does not exist
+IN_SERVICE = "InService"
 WEIGHT_STEP = 1e-6  # AWS keeps weights in single precision
 
 
@@ -40,11 +41,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Served:
-    """What a variant of the endpoint serves, and its weight."""
+    """What a variant of the endpoint serves, and its weight. A shadow gets copies of requests and answers nobody."""
 
     version: str
     digest: str
     weight: float
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,24 @@ def changes(before: Snapshot, after: Snapshot) -> Iterator[str]:
         yield f"config {old.config or NOBODY} → {new.config or NOBODY}"
 
 
+def differences(now: Snapshot) -> Iterator[str]:
+    """Where the endpoint is not what the aliases say, each in a sentence. `now.endpoint` must have been looked at."""
+    assert now.endpoint is not None
+    if now.endpoint.status == GONE:
+        yield "there is no endpoint yet"
+        return
+    if now.endpoint.status != IN_SERVICE:
+        yield f"the endpoint is {now.endpoint.status}"
+    for alias in ALIASES:
+        wish, fact = now.aliases.get(alias), now.endpoint.variants.get(alias)
+        wanted = f"version {wish.version} ({wish.digest[:12]})" if wish else "nobody"
+        found = f"version {fact.version} ({fact.digest[:12]})" if fact else "nobody"
+        if wanted != found:
+            yield f"{alias}: {wanted} in the registry, {found} on the endpoint"
+    for extra in sorted(now.endpoint.variants.keys() - set(ALIASES)):
+        yield f"{extra}: a variant that no alias stands for"
+
+
 def to_roll_back_to(entries: Sequence[Entry], to: int | None) -> tuple[Snapshot, str]:
     """The state that a rollback restores, and what to call it.
 
@@ -228,7 +248,8 @@ def tag_of(entry: Entry) -> str:
 
 
 def _same(one: Served, other: Served) -> bool:
-    return (one.version, one.digest) == (other.version, other.digest) and abs(one.weight - other.weight) < WEIGHT_STEP
+    same = (one.version, one.digest, one.shadow) == (other.version, other.digest, other.shadow)
+    return same and abs(one.weight - other.weight) < WEIGHT_STEP
 
 
 def _differs_in_models(old: Serving, new: Serving) -> bool:
@@ -236,4 +257,4 @@ def _differs_in_models(old: Serving, new: Serving) -> bool:
 
 
 def _shown(one: Served | None) -> str:
-    return NOBODY if one is None else f"{one.version or '?'} ({one.weight:g})"
+    return NOBODY if one is None else f"{one.version or '?'} ({'shadow ' if one.shadow else ''}{one.weight:g})"

@@ -105,7 +105,7 @@ def test_json_carries_a_batch_in_order(application: Application) -> None:
 def test_the_first_apis_users_get_the_colours_that_they_sent(
     application: Application, model: Model, times: int, number: type
 ) -> None:
-    """A nested list of rows, pixels and R, G, B, which their client encodes twice; their old server inverted colours."""
+    """Rows of pixels of R, G, B, which their client encodes twice; their old server inverted the colours."""
     pixels = np.random.default_rng(1).integers(0, 256, (224, 224, 3))
     pixels[0, :4] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 128, 255)
     body: Any = pixels.astype(number).tolist()

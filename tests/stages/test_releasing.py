@@ -16,7 +16,7 @@ from captioner.errors import BadData, BadEnvironment, BadInput, GateFailed, Serv
 from captioner.ledger import Cause, Entry, Snapshot
 from captioner.params import DeployParams
 from captioner.paths import Paths
-from captioner.ports import Answer, EndpointState, VariantSpec
+from captioner.ports import Answer, Variant
 from captioner.stages import deploy, promote, reconcile, rollback
 from captioner.stages.moving import Release
 from captioner.stages.recorded import recorded
@@ -52,20 +52,24 @@ class Mortal:
 
 
 class Liar(FakeEndpoint):
-    """In service, says the API; another model answers."""
+    """In service, says the API; another model answers. What `refuses` has does not come up under that name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lies_about: str | None = None
         self.refuses: dict[tuple[str, str], Exception] = {}
 
-    def apply(
-        self, name: str, variants: Sequence[VariantSpec], instance_type: str, instances: int, wait_s: int
-    ) -> EndpointState:
-        for one in variants:
+    def by_hand(self, **weights: float) -> None:
+        """What somebody does in the console: variants that are not named go, the others get these weights."""
+        state = self.states[NAME]
+        kept = [dataclasses.replace(one, weight=weights[one.name]) for one in state.variants if one.name in weights]
+        self._change(NAME, str(state.config) if len(kept) == len(state.variants) else "by-hand", kept)
+
+    def _change(self, name: str, config: str, live: Sequence[Variant]) -> None:
+        for one in live:
             if (one.name, one.model_version) in self.refuses:
                 raise self.refuses[one.name, one.model_version]
-        return super().apply(name, variants, instance_type, instances, wait_s)
+        super()._change(name, config, live)
 
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer:
         answer = super().invoke(name, image, content_type, variant)
@@ -95,7 +99,7 @@ class World:
 
     def release(self) -> Release:
         registry = Mortal(self.registry, ("set_alias", "drop_alias", "tag"), self)
-        endpoint = Mortal(self.endpoint, ("apply", "invoke"), self)
+        endpoint = Mortal(self.endpoint, ("carry_out", "invoke"), self)
         documents = Mortal(self.documents, ("create", "replace"), self)
         return Release(PARAMS, self.paths, registry, endpoint, Book(documents, registry, self.paths, NAME))
 
@@ -201,7 +205,7 @@ def test_a_champion_that_answers_as_another_is_not_promoted(world: World) -> Non
             return super().invoke(name, image, content_type, variant)
 
     champion = Champion()
-    champion.states = world.endpoint.states
+    champion.__dict__.update(world.endpoint.__dict__)
     world.endpoint = champion
     with pytest.raises(BadEnvironment, match=r"champion of .* answers as model something el.*was taken back"):
         world.promote()
@@ -241,23 +245,11 @@ def test_rollback_restores_what_was_before(world: World) -> None:
     assert world.served == {"champion": "2"}
 
 
-def test_rollback_restores_the_share_of_that_time(world: World, tmp_path: Path) -> None:
-    ramped = [
-        dataclasses.replace(one, weight=weight) for one, weight in zip(specs(world, tmp_path), (0.5, 0.5), strict=True)
-    ]
-    recorded(world.release(), "ramp", ADA, lambda: world.endpoint.apply(NAME, ramped, "ml.m5.large", 1, 1))
+def test_rollback_restores_the_share_of_that_time(world: World) -> None:
+    recorded(world.release(), "ramp", ADA, lambda: world.endpoint.by_hand(champion=0.5, challenger=0.5))
     world.promote()
     world.rollback()
     assert [one.weight for one in world.endpoint.states[NAME].variants] == [0.5, 0.5]
-
-
-def specs(world: World, folder: Path) -> list[VariantSpec]:
-    """The variants as they are, as something to apply."""
-    names = {"1": "one", "2": "two"}
-    return [
-        VariantSpec(one.name, folder / f"{names[one.model_version]}.tar.gz", one.digest, one.model_version, one.weight)
-        for one in world.endpoint.states[NAME].variants
-    ]
 
 
 def test_rollback_to_an_entry(world: World) -> None:
@@ -314,20 +306,16 @@ def test_an_alias_moved_in_the_registry_is_noticed_and_made_true(world: World) -
     assert world.served == {"champion": "1", "challenger": "2"}
 
 
-def test_an_endpoint_changed_by_hand_is_noticed_and_mended(world: World, tmp_path: Path) -> None:
-    champion = dataclasses.replace(specs(world, tmp_path)[0], weight=1.0)
-    world.endpoint.apply(NAME, [champion], "ml.m5.large", 1, 1)
+def test_an_endpoint_changed_by_hand_is_noticed_and_mended(world: World) -> None:
+    world.endpoint.by_hand(champion=1.0)
     report = world.reconcile()
     assert [one.action for one in report.entries] == ["deploy", "reconcile"]
     assert report.entries[0].why == "changed outside of captioner"
     assert world.served == {"champion": "1", "challenger": "2"}
 
 
-def test_weights_are_not_reconciles_business(world: World, tmp_path: Path) -> None:
-    ramped = [
-        dataclasses.replace(one, weight=weight) for one, weight in zip(specs(world, tmp_path), (0.5, 0.5), strict=True)
-    ]
-    recorded(world.release(), "ramp", ADA, lambda: world.endpoint.apply(NAME, ramped, "ml.m5.large", 1, 1))
+def test_weights_are_not_reconciles_business(world: World) -> None:
+    recorded(world.release(), "ramp", ADA, lambda: world.endpoint.by_hand(champion=0.5, challenger=0.5))
     report = world.reconcile()
     assert (report.applied, report.entries) == (False, ())
     assert [one.weight for one in world.endpoint.states[NAME].variants] == [0.5, 0.5]

@@ -7,6 +7,7 @@ import json
 import sys
 
 from captioner.commands.adding import Add, as_json
+from captioner.commands.reasons import cause_of, with_reason
 from captioner.commands.showing import show
 
 
@@ -35,33 +36,22 @@ def add(verb: Add) -> None:
     )
 
 
-def with_reason(one: argparse.ArgumentParser) -> None:
-    """The verb `one` with --reason."""
-    one.add_argument("--reason", default="", metavar="TEXT", help="why, for the ledger")
-
-
 def _promote(options: argparse.Namespace) -> None:
-    from captioner.acting import acting
     from captioner.bootstrap import promote
-    from captioner.ledger import Cause
 
-    show(promote(Cause(acting(), options.reason)), options.json)
+    show(promote(cause_of(options)), options.json)
 
 
 def _rollback(options: argparse.Namespace) -> None:
-    from captioner.acting import acting
     from captioner.bootstrap import rollback
-    from captioner.ledger import Cause
 
-    show(rollback(Cause(acting(), options.reason), options.to), options.json)
+    show(rollback(cause_of(options), options.to), options.json)
 
 
 def _reconcile(options: argparse.Namespace) -> None:
-    from captioner.acting import acting
     from captioner.bootstrap import reconcile
-    from captioner.ledger import Cause
 
-    show(reconcile(Cause(acting(), options.reason), options.dry_run), options.json)
+    show(reconcile(cause_of(options), options.dry_run), options.json)
 
 
 def _ledger(options: argparse.Namespace) -> int:

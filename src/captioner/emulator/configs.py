@@ -6,6 +6,7 @@ and ranges are ``shapes``'s. Knows nothing of processes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from captioner.emulator.faults import invalid
 from captioner.emulator.store import Resource
 
 DEFAULT_WEIGHT = 1.0
+RETAINED = {"Weight": "DesiredWeight", "Instances": "DesiredInstanceCount"}
 UNSUPPORTED = ("AsyncInferenceConfig", "ExplainerConfig")
 # What DescribeEndpointConfig gives back as it came.
 DESCRIBED = (
@@ -86,26 +88,47 @@ def described(config: Resource) -> dict[str, Any]:
     return {**shown, "EndpointConfigArn": config["Arn"]}
 
 
-def deployment(config: Resource, model: Callable[[str], Resource]) -> Resource:
+def deployment(config: Resource, model: Callable[[str], Resource], resolve: Callable[[str], str]) -> Resource:
     """What an endpoint keeps of a config: everything that its instances need, whatever is deleted later.
 
-    ``Variants`` and ``Shadow`` are lists of the same form; ``DataCapture`` is the DataCaptureConfig or None. Raises
-    AwsError when a model is gone.
+    ``Variants`` and ``Shadow`` are lists of the same form; ``DataCapture`` is the DataCaptureConfig or None. `resolve`
+    gives an image by its digest. Raises AwsError when a model is gone.
     """
+
+    def variant(one: dict[str, Any]) -> Resource:
+        return _variant(one, model(one["ModelName"]), resolve)
+
     return {
         "ConfigName": config["EndpointConfigName"],
-        "Variants": [_variant(one, model) for one in config["ProductionVariants"]],
-        "Shadow": [_variant(one, model) for one in config.get("ShadowProductionVariants") or []],
+        "Variants": [variant(one) for one in config["ProductionVariants"]],
+        "Shadow": [variant(one) for one in config.get("ShadowProductionVariants") or []],
         "DataCapture": config.get("DataCaptureConfig"),
     }
 
 
-def _variant(one: dict[str, Any], model: Callable[[str], Resource]) -> Resource:
-    found = model(one["ModelName"])
+def retained(deployment: Resource, live: Resource, excluded: list[str]) -> Resource:
+    """RetainAllVariantProperties: `deployment` with the weights and counts of the endpoint `live`, where names stay.
+
+    `excluded` are the VariantPropertyTypes that come from the config all the same. Serverless has no counts to keep.
+    """
+    kept = [key for key, kind in RETAINED.items() if kind not in excluded]
+    old = {one["VariantName"]: one for one in live["Variants"]}
+
+    def keep(one: Resource) -> Resource:
+        before = old.get(one["VariantName"])
+        if before is None or bool(before.get("Serverless")) != bool(one.get("Serverless")):
+            return one
+        return {**one, **{key: before[key] for key in kept}}
+
+    return {**deployment, "Variants": [keep(one) for one in deployment["Variants"]]}
+
+
+def _variant(one: dict[str, Any], model: Resource, resolve: Callable[[str], str]) -> Resource:
     return {
         "VariantName": one["VariantName"],
         "ModelName": one["ModelName"],
-        "Container": found["PrimaryContainer"],
+        "Container": model["PrimaryContainer"],
+        "Resolved": {"Image": resolve(model["PrimaryContainer"]["Image"]), "Time": time.time()},
         "Weight": float(one["InitialVariantWeight"]),
         # What serverless scales to is one process here; its limits are those of its ServerlessConfig.
         "Instances": one.get("InitialInstanceCount") or 1,

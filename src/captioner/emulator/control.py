@@ -15,9 +15,13 @@ from captioner.emulator.artifacts import split
 from captioner.emulator.describing import describe
 from captioner.emulator.endpoints import Endpoints, missing
 from captioner.emulator.faults import invalid
+from captioner.emulator.guardrails import Rollout, rollout
+from captioner.emulator.instance import Site
 from captioner.emulator.objects import Objects
+from captioner.emulator.programs import resolve
 from captioner.emulator.shapes import check
 from captioner.emulator.store import Resource, Store, arn
+from captioner.emulator.watching import Alarms
 from captioner.errors import BadData
 
 ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES, ENVIRONMENT_ENTRY_BYTES = 100, 32 * 1024, 1024
@@ -26,8 +30,9 @@ ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES, ENVIRONMENT_ENTRY_BYTES = 100, 32 * 1024
 class Control:
     """The operations. Each takes a checked request and returns the answer's JSON."""
 
-    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects) -> None:
+    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects, alarms: Alarms, site: Site) -> None:
         self._store, self._endpoints, self._objects = store, endpoints, objects
+        self._alarms, self._site = alarms, site
         self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "CreateModel": self.create_model,
             "DescribeModel": self.describe_model,
@@ -111,16 +116,20 @@ class Control:
 
     # Endpoints
     def create_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
-        name, config = request["EndpointName"], request["EndpointConfigName"]
-        self._endpoints.create(name, self._deployment(config), request.get("Tags") or [])
+        name, deployment = request["EndpointName"], self._deployment(request["EndpointConfigName"])
+        guardrails = request.get("DeploymentConfig")
+        if guardrails:
+            # Kept for later updates with RetainDeploymentConfig; it must fit what it would be used on.
+            rollout(guardrails, deployment["Variants"], deployment["Variants"], self._alarms.__contains__)
+        kept = {"LastDeploymentConfig": guardrails} if guardrails else {}
+        self._endpoints.create(name, deployment, Tags=request.get("Tags") or [], **kept)
         return {"EndpointArn": arn("endpoint", name)}
 
     def describe_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
         endpoint = self._store.get("endpoint", request["EndpointName"])
         if endpoint is None:
             raise missing(request["EndpointName"])
-        _, fleet = self._endpoints.serving(request["EndpointName"])
-        return describe(endpoint, fleet)
+        return describe(endpoint, self._endpoints.traffic(request["EndpointName"]))
 
     def list_endpoints(self, request: dict[str, Any]) -> dict[str, Any]:
         wanted = request.get("StatusEquals")
@@ -130,18 +139,33 @@ class Control:
         return {"Endpoints": [_summary(one, "Endpoint") | two for one, two in zip(found, times, strict=True)], **more}
 
     def update_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
-        name, config = request["EndpointName"], request["EndpointConfigName"]
-        if request.get("DeploymentConfig"):
-            raise invalid("The local SageMaker does not have DeploymentConfig yet.")
-        retain = bool(request.get("RetainAllVariantProperties"))
-        self._endpoints.update(name, self._deployment(config), retain)
-        return {"EndpointArn": arn("endpoint", name)}
+        given, reuse = request.get("DeploymentConfig"), bool(request.get("RetainDeploymentConfig"))
+        if given and reuse:
+            raise invalid("Give either DeploymentConfig or RetainDeploymentConfig, not both.")
+        excluded = [one["VariantPropertyType"] for one in request.get("ExcludeRetainedVariantProperties") or []]
+        wanted = self._deployment(request["EndpointConfigName"])
+
+        def plan(endpoint: Resource) -> tuple[Resource, Rollout]:
+            # AWS reads both configs: without the old one an endpoint can only be deleted.
+            self._get("endpoint-config", endpoint["ConfigName"])
+            retain = bool(request.get("RetainAllVariantProperties"))
+            deployment = configs.retained(wanted, endpoint, excluded) if retain else wanted
+            guardrails = endpoint.get("LastDeploymentConfig") if reuse else given
+            steps = rollout(guardrails, endpoint["Variants"], deployment["Variants"], self._alarms.__contains__)
+            endpoint |= {"LastDeploymentConfig": guardrails} if guardrails else {}
+            return deployment, steps
+
+        self._endpoints.update(request["EndpointName"], plan)
+        return {"EndpointArn": arn("endpoint", request["EndpointName"])}
 
     def update_weights(self, request: dict[str, Any]) -> dict[str, Any]:
         desired = {
             one["VariantName"]: (one.get("DesiredWeight"), one.get("DesiredInstanceCount"))
             for one in request["DesiredWeightsAndCapacities"]
         }
+        endpoint = self._store.get("endpoint", request["EndpointName"])
+        if endpoint:
+            self._get("endpoint-config", endpoint["ConfigName"])
         self._endpoints.weigh(request["EndpointName"], desired)
         return {"EndpointArn": arn("endpoint", request["EndpointName"])}
 
@@ -176,7 +200,10 @@ class Control:
         return tags
 
     def _deployment(self, config: str) -> Resource:
-        return configs.deployment(self._get("endpoint-config", config), lambda model: self._get("model", model))
+        def resolved(image: str) -> str:
+            return resolve(image, self._site.local_exec, self._site.programs)
+
+        return configs.deployment(self._get("endpoint-config", config), lambda name: self._get("model", name), resolved)
 
     def _get(self, kind: str, name: str) -> Resource:
         found = self._store.get(kind, name)

@@ -14,10 +14,10 @@ from functools import partial
 
 from captioner.emulator.asking import Answer, TimedOut, ask
 from captioner.emulator.capture import Capture, Exchange
+from captioner.emulator.delays import ANSWER_S
 from captioner.emulator.endpoints import SERVING, Endpoints
 from captioner.emulator.faults import AwsError
 from captioner.emulator.fleet import Fleet
-from captioner.emulator.instance import ANSWER_S
 from captioner.emulator.shadow import Shadows, share
 from captioner.emulator.store import ACCOUNT, REGION, Resource, Store
 
@@ -58,6 +58,7 @@ class Runtime:
 
     def invoke(self, name: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Answer one request. `headers` has lower-case names. Raises AwsError."""
+        received = time.monotonic()
         _check_headers(headers)
         endpoint = self._store.get("endpoint", name)
         status, fleet = self._endpoints.serving(name)
@@ -72,7 +73,7 @@ class Runtime:
             raise AwsError("413", f"HTTP content length exceeded {largest} bytes.", status=413)
         self._mirror(endpoint, fleet, variant, headers, body)
         with self._room(name, limits):
-            answer = self._ask(endpoint, fleet, variant, headers, body, bool(limits))
+            answer = self._ask(endpoint, fleet, variant, headers, body, bool(limits), received)
         if not 200 <= answer.status < 300:
             raise _model_error(name, answer.status, answer.body)
         if len(answer.body) > largest:
@@ -89,6 +90,7 @@ class Runtime:
         headers: Mapping[str, str],
         body: bytes,
         serverless: bool = False,
+        received: float | None = None,
     ) -> Answer:
         """The answer of an instance of `variant`, a shadow or not: counted, captured when it is a good one."""
         passed = {name: headers[name] for name in ("content-type", "accept", CUSTOM.lower()) if headers.get(name)}
@@ -109,7 +111,8 @@ class Runtime:
             if serverless:
                 raise AwsError("ModelNotReadyException", f"Variant {variant} is still being provisioned.", status=429)
             raise AwsError("ServiceUnavailable", f"Variant {variant} has no healthy instance at the moment.", 503)
-        fleet.count(variant, answer.status, int((time.monotonic() - started) * 1e6))
+        latency, overhead = time.monotonic() - started, started - (received or started)
+        fleet.count(variant, answer.status, int(latency * 1e6), int(overhead * 1e6))
         if 200 <= answer.status < 300:
             kinds = (headers.get("content-type", ""), answer.content_type)
             exchange = Exchange(endpoint["EndpointName"], variant, kinds[0], body, kinds[1], answer.body, inference_id)

@@ -26,10 +26,12 @@ from captioner.ledger import (
     Serving,
     Snapshot,
     Verified,
+    differences,
 )
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Endpoint, ModelVersion, Registry
+from captioner.release.facts import CHANGING
 from captioner.stages import deploy
 from captioner.workspace import one_at_a_time
 
@@ -60,11 +62,9 @@ class Release:
 
     def look(self) -> Snapshot:
         """The world as it is. Raises ServiceUnavailable when registry or endpoint do not answer."""
-        state = self.endpoint.state(self.name)
-        if state is None:
-            return Snapshot(self.aliases(), Serving(GONE))
-        variants = {one.name: Served(one.model_version, one.digest, one.weight) for one in state.variants}
-        return Snapshot(self.aliases(), Serving(state.status, state.config, variants))
+        live = self.endpoint.live(self.name)
+        variants = {one.name: Served(one.version, one.digest, one.weight, one.shadow) for one in live.variants}
+        return Snapshot(self.aliases(), Serving(live.status or GONE, live.config, variants))
 
     def look_as_far_as_possible(self) -> Snapshot:
         """The same, with an endpoint that is unknown where nothing answers."""
@@ -79,10 +79,14 @@ class Release:
         return {alias: Model(one.version, one.digest) for alias, one in found.items() if one is not None}
 
     def notice(self, now: Snapshot, cause: Cause) -> Entry | None:
-        """Write down what changed since the last entry without one: an alias moved in the registry's own UI, say."""
+        """Write down what changed since the last entry without one: an alias moved in the registry's own UI, say.
+
+        An endpoint that somebody is changing just now is theirs to write down.
+        """
         last = self.book.last()
         was = last.after if last else Snapshot()
-        if now.same_aliases(was) and (last is None or now.same_endpoint(was)):
+        busy = now.endpoint is not None and now.endpoint.status in CHANGING
+        if now.same_aliases(was) and (last is None or busy or now.same_endpoint(was)):
             return None
         moved = not now.same_aliases(was)
         why = "found so when the ledger began"
@@ -152,7 +156,7 @@ class Release:
         cause = Cause(claim.who, claim.why)
         try:
             self._set_aliases(claim.wish)
-            verified = self._deploy_and_verify(claim.share)
+            verified = self.deploy_and_verify(claim.share)
         except CaptionerError as error:
             if error.transient:
                 raise
@@ -164,13 +168,23 @@ class Release:
         self.book.settle(claim)
         return entry
 
+    def deploy_and_verify(self, share: float | None = None) -> dict[str, Verified]:
+        """Let the endpoint follow the aliases, and ask it. `share`: the challenger's, None for that of params.yaml."""
+        params = self.params if share is None else self.params.model_copy(update={"challenger_share": share})
+        deploy.run(params, self.paths, self.registry, self.endpoint, self.name, self.book.documents)
+        return self.verify(self.look())
+
     def verify(self, now: Snapshot) -> dict[str, Verified]:
         """Ask each variant for captions of the golden images, and read back which model answers.
 
-        Raises BadEnvironment when it is another one than the alias names: a status says nothing of that.
+        A shadow answers nobody: of it there is only what the endpoint says. Raises BadEnvironment when another model
+        answers than the alias names: a status says nothing of that.
         """
         found = {}
+        variants = now.endpoint.variants if now.endpoint else {}
         for alias, model in now.aliases.items():
+            if alias in variants and variants[alias].shadow:
+                continue
             asked = 0
             for name, image in golden_images().items():
                 answer = self.endpoint.invoke(self.name, image, TYPES[name.rsplit(".", 1)[-1]], variant=alias)
@@ -204,17 +218,14 @@ class Release:
             else:
                 self.registry.drop_alias(self.name, alias)
 
-    def _deploy_and_verify(self, share: float | None) -> dict[str, Verified]:
-        params = self.params if share is None else self.params.model_copy(update={"challenger_share": share})
-        deploy.run(params, self.paths, self.registry, self.endpoint, self.name)
-        return self.verify(Snapshot(self.aliases()))
-
     def _take_back(self, claim: Claim, why: str) -> Entry:
         self._set_aliases({alias: claim.before.version(alias) for alias in ALIASES})
         verified: dict[str, Verified] = {}
         try:
             if CHAMPION in claim.before.aliases:
-                verified = self._deploy_and_verify(share_of(claim.before))
+                now = self.look()
+                as_it_was = not list(differences(now)) and now.same_endpoint(claim.before)
+                verified = self.verify(now) if as_it_was else self.deploy_and_verify(share_of(claim.before))
         except CaptionerError as error:
             if error.transient:
                 raise

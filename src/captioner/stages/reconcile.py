@@ -7,20 +7,16 @@ ramp's, and are left as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from captioner.book import Book
-from captioner.ledger import ALIASES, CHAMPION, GONE, Cause, Entry, Snapshot
+from captioner.ledger import CHAMPION, Cause, Entry, differences
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Endpoint, Registry
 from captioner.records import write_json
-from captioner.stages import deploy
 from captioner.stages.moving import Release
-
-IN_SERVICE = "InService"
 
 
 @dataclass(frozen=True)
@@ -84,29 +80,6 @@ def report_path(paths: Paths) -> Path:
     return paths.home / "reports" / "reconcile.json"
 
 
-def differences(now: Snapshot) -> Iterator[str]:
-    """Where the endpoint is not what the aliases say, each in a sentence."""
-    assert now.endpoint is not None
-    if now.endpoint.status == GONE:
-        yield "there is no endpoint yet"
-        return
-    if now.endpoint.status != IN_SERVICE:
-        yield f"the endpoint is {now.endpoint.status}"
-    for alias in ALIASES:
-        wish, fact = now.aliases.get(alias), now.endpoint.variants.get(alias)
-        if wish is None and fact is not None:
-            yield f"{alias}: nobody in the registry, version {fact.version} ({fact.digest[:12]}) on the endpoint"
-        elif wish is not None and fact is None:
-            yield f"{alias}: version {wish.version} ({wish.digest[:12]}) in the registry, nobody on the endpoint"
-        elif wish is not None and fact is not None and (wish.version, wish.digest) != (fact.version, fact.digest):
-            yield (
-                f"{alias}: version {wish.version} ({wish.digest[:12]}) in the registry, "
-                f"version {fact.version} ({fact.digest[:12]}) on the endpoint"
-            )
-    for extra in sorted(now.endpoint.variants.keys() - set(ALIASES)):
-        yield f"{extra}: a variant that no alias stands for"
-
-
 def _dry(release: Release) -> ReconcileReport:
     now, left = release.look(), release.book.underway()
     told = f"{left.action} by {left.who} since {left.at}" if left else ""
@@ -125,8 +98,7 @@ def _apply(release: Release, cause: Cause) -> ReconcileReport:
         return ReconcileReport(release.name, (), False, False, tuple(entries), released=False)
     found = tuple(differences(before))
     if found:
-        deploy.run(release.params, release.paths, release.registry, release.endpoint, release.name)
-        verified = release.verify(Snapshot(release.aliases()))
+        verified = release.deploy_and_verify()
         evidence = {**release.evidence(before), "differed": list(found)}
         entries.append(release.book.write("reconcile", cause, before, release.look(), evidence, verified))
     return ReconcileReport(release.name, found, bool(found), False, tuple(entries))

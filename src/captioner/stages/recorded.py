@@ -6,13 +6,18 @@ endpoint. They work without a ledger in reach (a registration needs no AWS): ent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from captioner.errors import CaptionerError
 from captioner.ledger import GATE_REPORT, Cause, Entry, Snapshot
+from captioner.ports import Answer, EndpointState
 from captioner.records import read_json
+from captioner.release.facts import Live
+from captioner.release.health import Health
+from captioner.release.steps import Step
 from captioner.stages import register
 from captioner.stages.moving import Release
 
@@ -34,6 +39,38 @@ def recorded(release: Release, action: str, cause: Cause, change: Callable[[], T
             raise
         write_down(release, action, cause, before)
     return report
+
+
+class RecordedEndpoint:
+    """`ports.Endpoint` that writes down each change of `release`'s endpoint: for whoever makes several (a ramp)."""
+
+    def __init__(self, release: Release, action: str, cause: Cause) -> None:
+        self._release, self._endpoint, self._action, self._cause = release, release.endpoint, action, cause
+
+    def state(self, name: str) -> EndpointState | None:
+        return self._endpoint.state(name)
+
+    def live(self, name: str, digests: Sequence[str] = ()) -> Live:
+        return self._endpoint.live(name, digests)
+
+    def settle(self, name: str, wait_s: int) -> None:
+        self._endpoint.settle(name, wait_s)
+
+    def carry_out(
+        self, name: str, steps: Sequence[Step], artifacts: Mapping[str, tuple[Path, str]], wait_s: int
+    ) -> None:
+        before = self._release.look()
+        self._endpoint.carry_out(name, steps, artifacts, wait_s)
+        write_down(self._release, self._action, self._cause, before)
+
+    def health(self, name: str, variants: Sequence[str], since: float, until: float) -> Mapping[str, Health]:
+        return self._endpoint.health(name, variants, since, until)
+
+    def captured(self, name: str) -> int:
+        return self._endpoint.captured(name)
+
+    def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer:
+        return self._endpoint.invoke(name, image, content_type, variant)
 
 
 def write_down(release: Release, action: str, cause: Cause, before: Snapshot) -> Entry | None:

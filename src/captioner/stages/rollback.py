@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from captioner.book import Book
 from captioner.errors import BadInput
-from captioner.ledger import ALIASES, Cause, Snapshot, to_roll_back_to
+from captioner.ledger import ALIASES, Cause, differences, to_roll_back_to
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Endpoint, Registry
@@ -41,7 +41,7 @@ def run(
         now = release.look()
         release.notice(now, cause)
         target, called = to_roll_back_to(book.entries(), to)
-        if target.same_aliases(now) and _serves(now):
+        if target.same_aliases(now) and not list(differences(now)):
             raise BadInput(f"{release.name} is already {called}: nothing was changed.")
         for model in target.aliases.values():
             release.version(model.version, model.digest)
@@ -49,10 +49,3 @@ def run(
         evidence = {**release.evidence(target), "restores": called}
         entry = release.move("rollback", cause, now, wish, evidence, share_of(target))
     return Moved(release.name, entry, finished)
-
-
-def _serves(now: Snapshot) -> bool:
-    """Whether the endpoint is what the aliases say, as far as it tells."""
-    served = now.endpoint.variants if now.endpoint else {}
-    told = {name: (one.version, one.digest) for name, one in served.items()}
-    return told == {alias: (one.version, one.digest) for alias, one in now.aliases.items()}
