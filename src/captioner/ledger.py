@@ -70,6 +70,11 @@ class Snapshot:
         model = self.aliases.get(alias)
         return model.version if model else None
 
+    def served(self) -> Snapshot:
+        """The same with those aliases only that the endpoint has a variant for."""
+        variants = self.endpoint.variants if self.endpoint else {}
+        return Snapshot({alias: model for alias, model in self.aliases.items() if alias in variants}, self.endpoint)
+
     def same_aliases(self, other: Snapshot) -> bool:
         return all(self.aliases.get(alias) == other.aliases.get(alias) for alias in ALIASES)
 

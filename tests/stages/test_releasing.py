@@ -17,9 +17,10 @@ from captioner.ledger import Cause, Entry, Snapshot
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Answer, Variant
-from captioner.stages import deploy, promote, reconcile, rollback
+from captioner.release.health import Health
+from captioner.stages import deploy, promote, ramp, reconcile, removal, rollback
 from captioner.stages.moving import Release
-from captioner.stages.recorded import recorded
+from captioner.stages.recorded import RecordedEndpoint, recorded
 from tests.fakes import FakeDocuments, FakeEndpoint, FakeRegistry
 
 NAME = "captioner-sample"
@@ -83,7 +84,7 @@ class World:
 
     def __init__(self, paths: Paths, folder: Path) -> None:
         self.paths, self.registry, self.endpoint, self.documents = paths, FakeRegistry(), Liar(), FakeDocuments()
-        self.steps, self.fatal = 0, 0
+        self.steps, self.fatal, self.params = 0, 0, PARAMS
         for content in ("one", "two", "three"):
             artifact = folder / f"{content}.tar.gz"
             artifact.write_text(content)
@@ -101,7 +102,7 @@ class World:
         registry = Mortal(self.registry, ("set_alias", "drop_alias", "tag"), self)
         endpoint = Mortal(self.endpoint, ("carry_out", "invoke"), self)
         documents = Mortal(self.documents, ("create", "replace"), self)
-        return Release(PARAMS, self.paths, registry, endpoint, Book(documents, registry, self.paths, NAME))
+        return Release(self.params, self.paths, registry, endpoint, Book(documents, registry, self.paths, NAME))
 
     def ports(self) -> tuple[Any, ...]:
         one = self.release()
@@ -250,6 +251,76 @@ def test_rollback_restores_the_share_of_that_time(world: World) -> None:
     world.promote()
     world.rollback()
     assert [one.weight for one in world.endpoint.states[NAME].variants] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("strategy", ["canary", "linear", "all-at-once"])
+def test_with_guardrails_the_challenger_leaves_and_then_the_champion_is_swapped(world: World, strategy: str) -> None:
+    """SageMaker guards no update that a variant comes or goes in."""
+    world.params = PARAMS.model_copy(update={"strategy": strategy, "instances": 2})
+    recorded(world.release(), "deploy", ADA, lambda: deploy.run(world.params, *world.ports()[1:4], NAME))
+    before = len(world.endpoint.done)
+    world.promote()
+    updates = [one.request for one in world.endpoint.done[before:] if one.operation == "UpdateEndpoint"]
+    assert ["DeploymentConfig" in one for one in updates] == [False, True]
+    assert world.served == {"champion": "2"}
+    # A rollback waits for no canary, and a challenger that comes by the registry's own UI is let in, too.
+    before = len(world.endpoint.done)
+    world.rollback()
+    assert world.served == {"champion": "1", "challenger": "2"}
+    world.registry.drop_alias(NAME, "challenger")
+    world.reconcile()
+    assert world.served == {"champion": "1"}
+    updates = [one.request for one in world.endpoint.done[before:] if one.operation == "UpdateEndpoint"]
+    assert not any("DeploymentConfig" in one for one in updates)
+
+
+def test_a_shadow_is_not_asked(world: World) -> None:
+    world.params = PARAMS.model_copy(update={"strategy": "shadow"})
+    world.registry.set_alias(NAME, "challenger", "3")
+    report = world.reconcile()
+    assert world.served == {"champion": "1"}
+    entry = report.entries[-1]
+    assert entry.after.endpoint is not None
+    assert entry.after.endpoint.variants["challenger"].shadow
+    assert entry.verified.keys() == {"champion"}
+    assert not world.reconcile().applied
+    world.promote()
+    assert world.served == {"champion": "3"}
+
+
+def test_a_refused_plan_takes_the_aliases_back_and_leaves_the_endpoint_alone(world: World) -> None:
+    world.params = PARAMS.model_copy(update={"strategy": "canary"})
+    world.registry.drop_alias(NAME, "challenger")
+    world.reconcile()
+    world.registry.set_alias(NAME, "challenger", "2")
+    before = len(world.endpoint.applied)
+    with pytest.raises(GateFailed, match=r"canary needs two instances.*the promote was taken back\."):
+        world.promote()
+    assert world.aliases == {"champion": "1", "challenger": "2"}
+    assert len(world.endpoint.applied) == before
+    assert world.entries[-1].failed.startswith("strategy: canary needs two instances")
+
+
+def test_a_ramp_writes_down_each_of_its_steps(world: World) -> None:
+    well = {name: Health(100, 0, 0, 5.0) for name in ("champion", "challenger")}
+    world.endpoint.healths = [well]
+    endpoint = RecordedEndpoint(world.release(), "ramp", ADA)
+    times = iter(range(1000))
+    since = len(world.entries)
+    ramp.run(PARAMS, world.paths, endpoint, world.documents, NAME, [40, 50], 1, lambda: next(times), lambda s: None)
+    assert [(one.action, one.changes[0]) for one in world.entries[since:]] == [
+        ("ramp", "challenger serves 2 (0.25) → 2 (0.4)"),
+        ("ramp", "challenger serves 2 (0.4) → 2 (0.5)"),
+    ]
+    # What is written down is no surprise to reconcile.
+    assert world.reconcile().entries == ()
+
+
+def test_an_endpoint_that_is_taken_down_is_written_down(world: World) -> None:
+    release = world.release()
+    recorded(release, "down", ADA, lambda: removal.run(PARAMS, world.paths, world.endpoint, NAME, False))
+    assert world.entries[-1].changes[0] == "endpoint deleted"
+    assert world.entries[-1].action == "down"
 
 
 def test_rollback_to_an_entry(world: World) -> None:

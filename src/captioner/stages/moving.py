@@ -26,12 +26,12 @@ from captioner.ledger import (
     Serving,
     Snapshot,
     Verified,
-    differences,
 )
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Endpoint, ModelVersion, Registry
 from captioner.release.facts import CHANGING
+from captioner.release.rules import GUARDED
 from captioner.stages import deploy
 from captioner.workspace import one_at_a_time
 
@@ -155,8 +155,11 @@ class Release:
         """
         cause = Cause(claim.who, claim.why)
         try:
+            if claim.action == "promote" and self._has_to_leave_first(claim):
+                self._set_aliases({**claim.wish, CHAMPION: claim.before.version(CHAMPION)})
+                self._deploy(self.params)
             self._set_aliases(claim.wish)
-            verified = self.deploy_and_verify(claim.share)
+            verified = self.deploy_and_verify(claim.share, at_once=claim.action == "rollback")
         except CaptionerError as error:
             if error.transient:
                 raise
@@ -168,10 +171,13 @@ class Release:
         self.book.settle(claim)
         return entry
 
-    def deploy_and_verify(self, share: float | None = None) -> dict[str, Verified]:
-        """Let the endpoint follow the aliases, and ask it. `share`: the challenger's, None for that of params.yaml."""
+    def deploy_and_verify(self, share: float | None = None, at_once: bool = False) -> dict[str, Verified]:
+        """Let the endpoint follow the aliases, and ask it.
+
+        `share` is the challenger's, None for that of params.yaml; `at_once` waits for no canary.
+        """
         params = self.params if share is None else self.params.model_copy(update={"challenger_share": share})
-        deploy.run(params, self.paths, self.registry, self.endpoint, self.name, self.book.documents)
+        self._deploy(params, at_once)
         return self.verify(self.look())
 
     def verify(self, now: Snapshot) -> dict[str, Verified]:
@@ -183,7 +189,9 @@ class Release:
         found = {}
         variants = now.endpoint.variants if now.endpoint else {}
         for alias, model in now.aliases.items():
-            if alias in variants and variants[alias].shadow:
+            if alias not in variants:
+                raise BadEnvironment(f"{self.name} has no variant {alias}: somebody else changed it meanwhile.")
+            if variants[alias].shadow:
                 continue
             asked = 0
             for name, image in golden_images().items():
@@ -209,6 +217,20 @@ class Release:
             raise BadData(f"Version {version} of {self.name} is {found.digest[:12]} now, and was {digest[:12]}.")
         return found
 
+    def _deploy(self, params: DeployParams, at_once: bool = False) -> None:
+        """Guardrails need the same variants before and after: where one comes or goes, a plain update has to do."""
+        renamed = bool(self._variants()) and self._variants() != self.aliases().keys()
+        if params.strategy in GUARDED and (at_once or renamed):
+            params = params.model_copy(update={"strategy": "ab"})
+        deploy.run(params, self.paths, self.registry, self.endpoint, self.name, self.book.documents)
+
+    def _has_to_leave_first(self, claim: Claim) -> bool:
+        """Must the challenger leave the endpoint before the champion is swapped, so that the swap can be guarded?"""
+        return self.params.strategy in GUARDED and CHAMPION in claim.before.aliases and CHALLENGER in self._variants()
+
+    def _variants(self) -> set[str]:
+        return {one.name for one in self.endpoint.live(self.name).variants}
+
     def _set_aliases(self, wish: Mapping[str, str | None]) -> None:
         # The champion first: at no moment nobody is.
         for alias in ALIASES:
@@ -224,8 +246,10 @@ class Release:
         try:
             if CHAMPION in claim.before.aliases:
                 now = self.look()
-                as_it_was = not list(differences(now)) and now.same_endpoint(claim.before)
-                verified = self.verify(now) if as_it_was else self.deploy_and_verify(share_of(claim.before))
+                if now.same_endpoint(claim.before):
+                    verified = self.verify(now.served())
+                else:
+                    verified = self.deploy_and_verify(share_of(claim.before), at_once=True)
         except CaptionerError as error:
             if error.transient:
                 raise
