@@ -45,7 +45,8 @@ def _impossible(wanted: Wanted, live: Live, updates: bool) -> Iterator[str]:
             share = "half" if params.strategy == "canary" else "a part"
             yield (
                 f"strategy: {params.strategy} needs two instances of each variant, for at most {share} of them goes "
-                f"first, and {' and '.join(single)} has one: set deploy.instances to 2, or strategy: all-at-once."
+                f"first, and there is one of {' and one of '.join(single)}: "
+                "set deploy.instances to 2, or strategy: all-at-once."
             )
         if rollout_s(params) > LONGEST_UPDATE_S:
             yield f"The waits add up to {rollout_s(params)} s; SageMaker ends an update after {LONGEST_UPDATE_S} s."

@@ -30,8 +30,16 @@ class RemovalReport:
         gone = [line for line in self.deleted.lines() if line not in set(self.left.lines())]
         lines = [f"deleted: {line}" for line in gone] or [f"{self.endpoint}: there was nothing to delete"]
         left = [f"left: {line}" for line in self.left.lines()] or ["left: nothing"]
-        kept = [f"({CAPTURE}/{self.endpoint}/ goes with --with-captured-data)"] if self.left.captured else []
-        return "\n".join([*lines, *left, *kept])
+        return "\n".join([*lines, *left, *([f"({self.note})"] if self.note else [])])
+
+    @property
+    def note(self) -> str:
+        """What to do about captured data that is left."""
+        if not self.left.captured:
+            return ""
+        if self.left.captured < self.deleted.captured or not self.deleted.captured:
+            return "captured data is written late: the same command again deletes what came meanwhile"
+        return f"{CAPTURE}/{self.endpoint}/ goes with --with-captured-data"
 
 
 def run(params: DeployParams, paths: Paths, endpoint: Endpoint, name: str, captured: bool) -> RemovalReport:
@@ -43,10 +51,11 @@ def run(params: DeployParams, paths: Paths, endpoint: Endpoint, name: str, captu
         endpoint.settle(name, params.max_wait_s)
         live = endpoint.live(name)
         before = remains(name, live, endpoint.captured(name))
-        endpoint.carry_out(name, removal(name, live, captured and before.captured > 0), {}, params.max_wait_s)
+        endpoint.carry_out(name, removal(name, live, captured), {}, params.max_wait_s)
         after = remains(name, endpoint.live(name), endpoint.captured(name))
     report = RemovalReport(name, before, after)
-    unwanted = after if captured else Remains(after.endpoint, after.configs, after.models, after.alarms)
+    # Captured data is another matter: SageMaker writes it minutes late, also of an endpoint that is gone.
+    unwanted = Remains(after.endpoint, after.configs, after.models, after.alarms)
     if left := list(unwanted.lines()):
         raise BadEnvironment(f"Of {name} there is still left: {', '.join(left)}. Somebody else made it meanwhile.")
     return report
