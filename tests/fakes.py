@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -286,15 +287,18 @@ class FakeDocuments:
     def __init__(self) -> None:
         self.kept: dict[str, Document] = {}
         self._writes = 0
+        self._lock = threading.RLock()
 
     def read(self, key: str) -> Document | None:
         return self.kept.get(key)
 
     def create(self, key: str, value: Any) -> bool:
-        return key not in self.kept and self._write(key, value)
+        with self._lock:
+            return key not in self.kept and self._write(key, value)
 
     def replace(self, key: str, value: Any, tag: str) -> bool:
-        return key in self.kept and self.kept[key].tag == tag and self._write(key, value)
+        with self._lock:
+            return key in self.kept and self.kept[key].tag == tag and self._write(key, value)
 
     def keys(self, prefix: str) -> list[str]:
         return sorted(key for key in self.kept if key.startswith(prefix))

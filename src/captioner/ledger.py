@@ -233,7 +233,7 @@ def render(entries: Sequence[Entry]) -> str:
             one.who,
             one.action,
             f"taken back: {one.failed}" if one.failed else "; ".join(one.changes) or "nothing",
-            one.why or "–",
+            " ".join(filter(None, (one.why, f"({one.note})" if one.note else ""))) or "–",
         )
         for one in entries
     ]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from captioner.adapters.mlflow_registry import MlflowRegistry
+from captioner.adapters.mlflow_store import database_uri
 from captioner.cli import main
 from captioner.paths import Paths
 from tests.evaluated import good, write_candidate, write_test_set
-from tests.local_aws import LocalAws
+from tests.local_aws import LocalAws, until
 
 NAME = "captioner-sample"
 Run = Callable[..., str]
@@ -100,6 +104,31 @@ def test_a_release_from_registration_to_rollback(
     line = json.dumps({"image": "a.jpg", "caption": "a dog", "model": {"version": "2", "digest": better}})
     monkeypatch.setattr("sys.stdin", io.StringIO(line + "\n"))
     assert better in run("trace", "-")
+
+
+def test_a_promotion_that_is_killed_is_finished_by_reconcile(run: Run, paths: Paths, local_aws: LocalAws) -> None:
+    """SIGKILL, to the real process, as soon as the registry has the new champion and the endpoint does not."""
+    _, better = candidates(paths)
+    run("register")
+    run("deploy")
+    command = [sys.executable, "-m", "captioner", "promote", "--reason", "before lunch"]
+    registry = MlflowRegistry(database_uri(paths), paths)
+    with subprocess.Popen(command, cwd=paths.root) as promotion:
+
+        def moved() -> bool:
+            champion = registry.by_alias(NAME, "champion")
+            return champion is not None and champion.version == "2"
+
+        until(moved, "the alias to move")
+        promotion.kill()
+    assert promotion.returncode == -9
+    assert "unfinished: promote by" in run("reconcile", "--dry-run")
+    assert "promote by" in run("reconcile")
+    entry = json.loads(run("ledger", "--json"))[-1]
+    assert (entry["action"], entry["why"]) == ("promote", "before lunch")
+    assert entry["verified"]["champion"]["digest"] == better
+    assert invoked(local_aws) == better
+    assert "nothing changed" in run("reconcile")
 
 
 def invoked(aws: LocalAws) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from captioner.stages import deploy, promote, ramp, reconcile, removal, rollback
 from captioner.stages.moving import Release
 from captioner.stages.recorded import RecordedEndpoint, recorded
 from tests.fakes import FakeDocuments, FakeEndpoint, FakeRegistry
+from tests.test_lineage import git
 
 NAME = "captioner-sample"
 PARAMS = DeployParams(instance_type="ml.m5.large", instances=1, challenger_share=0.25)
@@ -301,6 +303,24 @@ def test_a_refused_plan_takes_the_aliases_back_and_leaves_the_endpoint_alone(wor
     assert world.entries[-1].failed.startswith("strategy: canary needs two instances")
 
 
+def test_a_rollback_on_aws_needs_no_tidy_folder(world: World) -> None:
+    """What served before was let in then; an emergency is no time to commit."""
+    world.promote()
+    world.endpoint.place = dataclasses.replace(world.endpoint.place, local=False)
+    root = world.paths.root
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    (root / "new.py").write_text("1\n")
+    world.registry.tag(world.registry.get(NAME, "2"), {"captioner.gate": ""})
+    world.rollback()
+    assert world.served == {"champion": "1", "challenger": "2"}
+    world.registry.tag(world.registry.get(NAME, "2"), {"captioner.gate": "passed"})
+    with pytest.raises(GateFailed, match=r"git tree has changes.*the promote was taken back"):
+        world.promote()
+    assert world.aliases == {"champion": "1", "challenger": "2"}
+
+
 def test_a_ramp_writes_down_each_of_its_steps(world: World) -> None:
     well = {name: Health(100, 0, 0, 5.0) for name in ("champion", "challenger")}
     world.endpoint.healths = [well]
@@ -490,6 +510,26 @@ def test_a_claim_on_another_machine_is_respected(world: World, tmp_path: Path) -
         with pytest.raises(WorkspaceBusy, match="bob@host has begun a rollback"):
             verb()
     assert world.aliases == {"champion": "1", "challenger": "2"}
+
+
+def test_of_two_promotions_at_once_one_happens(world: World, tmp_path: Path) -> None:
+    """Two machines, that is two state folders, and one registry, endpoint and ledger."""
+
+    def promoted(number: int) -> str:
+        paths = Paths(world.paths.root, tmp_path / f"machine-{number}")
+        book = Book(world.documents, world.registry, paths, NAME)
+        try:
+            promote.run(PARAMS, paths, world.registry, world.endpoint, book, ADA)
+        except (WorkspaceBusy, BadInput) as error:
+            return str(error)
+        return "promoted"
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(promoted, range(4)))
+    assert said.count("promoted") == 1
+    assert all("Somebody else was first" in one or "no challenger" in one for one in said if one != "promoted")
+    assert world.served == world.aliases == {"champion": "2"}
+    assert [one.action for one in world.entries if one.number > 2] == ["promote"]
 
 
 def test_an_alias_that_moved_between_the_look_and_the_claim_is_seen(world: World) -> None:

@@ -16,10 +16,9 @@ from captioner.errors import BadInput
 from captioner.paths import Paths
 from captioner.ports import Captured, LiveModel
 from captioner.progress import track
+from captioner.release.names import CAPTURE, DIGEST, VERSION, archive_key
 from captioner.settings import Settings
 
-VERSION, DIGEST = "CAPTIONER_MODEL_VERSION", "CAPTIONER_MODEL_DIGEST"
-CAPTURE = "capture"  # where deploy lets it go when the live config no longer says
 NONE = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 
 
@@ -48,6 +47,7 @@ class ServedModels:
         where = self._where()
         with in_our_words(where, f"read what was captured of {endpoint}"):
             described = _asked(where.client("sagemaker").describe_endpoint, EndpointName=endpoint) or {}
+            # Where deploy lets it go, when the live config no longer says.
             target = described.get("DataCaptureConfig", {}).get("DestinationS3Uri") or f"s3://{where.bucket}/{CAPTURE}"
             place = urlparse(str(target))
             prefix = f"{place.path.strip('/')}/{endpoint}/".lstrip("/")
@@ -73,7 +73,7 @@ class ServedModels:
         import botocore.exceptions
 
         where = self._where()
-        key = f"models/{digest}/model.tar.gz"
+        key = archive_key(digest)
         with in_our_words(where, f"look for {key} in the bucket {where.bucket}"):
             try:
                 where.client("s3").head_object(Bucket=where.bucket, Key=key)

@@ -159,7 +159,7 @@ class Release:
                 self._set_aliases({**claim.wish, CHAMPION: claim.before.version(CHAMPION)})
                 self._deploy(self.params)
             self._set_aliases(claim.wish)
-            verified = self.deploy_and_verify(claim.share, at_once=claim.action == "rollback")
+            verified = self.deploy_and_verify(claim.share, restoring=claim.action == "rollback")
         except CaptionerError as error:
             if error.transient:
                 raise
@@ -171,13 +171,14 @@ class Release:
         self.book.settle(claim)
         return entry
 
-    def deploy_and_verify(self, share: float | None = None, at_once: bool = False) -> dict[str, Verified]:
+    def deploy_and_verify(self, share: float | None = None, restoring: bool = False) -> dict[str, Verified]:
         """Let the endpoint follow the aliases, and ask it.
 
-        `share` is the challenger's, None for that of params.yaml; `at_once` waits for no canary.
+        `share` is the challenger's, None for that of params.yaml; `restoring` what served before waits for no canary,
+        and is not judged anew.
         """
         params = self.params if share is None else self.params.model_copy(update={"challenger_share": share})
-        self._deploy(params, at_once)
+        self._deploy(params, restoring)
         return self.verify(self.look())
 
     def verify(self, now: Snapshot) -> dict[str, Verified]:
@@ -217,12 +218,12 @@ class Release:
             raise BadData(f"Version {version} of {self.name} is {found.digest[:12]} now, and was {digest[:12]}.")
         return found
 
-    def _deploy(self, params: DeployParams, at_once: bool = False) -> None:
+    def _deploy(self, params: DeployParams, restoring: bool = False) -> None:
         """Guardrails need the same variants before and after: where one comes or goes, a plain update has to do."""
         renamed = bool(self._variants()) and self._variants() != self.aliases().keys()
-        if params.strategy in GUARDED and (at_once or renamed):
+        if params.strategy in GUARDED and (restoring or renamed):
             params = params.model_copy(update={"strategy": "ab"})
-        deploy.run(params, self.paths, self.registry, self.endpoint, self.name, self.book.documents)
+        deploy.run(params, self.paths, self.registry, self.endpoint, self.name, self.book.documents, restoring)
 
     def _has_to_leave_first(self, claim: Claim) -> bool:
         """Must the challenger leave the endpoint before the champion is swapped, so that the swap can be guarded?"""
@@ -249,7 +250,7 @@ class Release:
                 if now.same_endpoint(claim.before):
                     verified = self.verify(now.served())
                 else:
-                    verified = self.deploy_and_verify(share_of(claim.before), at_once=True)
+                    verified = self.deploy_and_verify(share_of(claim.before), restoring=True)
         except CaptionerError as error:
             if error.transient:
                 raise
