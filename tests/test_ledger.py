@@ -70,6 +70,9 @@ def test_changes_are_told_in_a_few_words() -> None:
     assert ramp.changes == ["challenger serves 3 (0.1) → 3 (0.5)", "champion serves 2 (0.9) → 2 (0.5)"]
     config = Snapshot(moment("2").aliases, replace(moment("2").endpoint, config="other"))
     assert entry(6, "deploy", moment("2"), config).changes == ["config config-2-None → other"]
+    assert HISTORY[2].summary == "champion 1 → 2; challenger 2 → none; serves champion 2 (1)"
+    assert ramp.summary == "serves challenger 3 (0.5), champion 2 (0.5)"
+    assert HISTORY[0].summary == "champion none → 1; challenger none → 2"
     gone = Snapshot(moment("2").aliases, Serving("none"))
     assert entry(7, "down", moment("2"), gone).changes == ["endpoint deleted", "champion serves 2 (1) → none"]
 

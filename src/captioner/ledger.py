@@ -18,6 +18,7 @@ Action = Literal["register", "alias", "deploy", "promote", "rollback", "reconcil
 ACTIONS: tuple[str, ...] = get_args(Action)
 NOBODY = "none"
 GATE_REPORT = "gate report"  # in a registration's evidence: version → what the gate looked at
+SERVES = tuple(f"{alias} serves" for alias in ALIASES)
 GONE = "none"  # the status of an endpoint that does not exist
 IN_SERVICE = "InService"
 WEIGHT_STEP = 1e-6  # AWS keeps weights in single precision
@@ -127,6 +128,15 @@ class Entry:
         return list(changes(self.before, self.after))
 
     @property
+    def summary(self) -> str:
+        """The same on one line: who moved, and what the endpoint serves since, if that is something else."""
+        told = [one for one in self.changes if not one.startswith(SERVES)]
+        if len(told) < len(self.changes) and self.after.endpoint is not None:
+            variants = sorted(self.after.endpoint.variants.items())
+            told.append(f"serves {', '.join(f'{name} {_shown(one)}' for name, one in variants) or 'nobody'}")
+        return "; ".join(told) or "nothing"
+
+    @property
     def moves_champion(self) -> bool:
         return self.before.aliases.get(CHAMPION) != self.after.aliases.get(CHAMPION)
 
@@ -232,7 +242,7 @@ def render(entries: Sequence[Entry]) -> str:
             one.at[:16].replace("T", " "),
             one.who,
             one.action,
-            f"taken back: {one.failed}" if one.failed else "; ".join(one.changes) or "nothing",
+            f"taken back: {one.failed}" if one.failed else one.summary,
             " ".join(filter(None, (one.why, f"({one.note})" if one.note else ""))) or "–",
         )
         for one in entries
@@ -247,7 +257,7 @@ def render(entries: Sequence[Entry]) -> str:
 
 def tag_of(entry: Entry) -> str:
     """An entry in one short line, for whoever looks at the version in the registry."""
-    told = f"taken back: {entry.failed}" if entry.failed else "; ".join(entry.changes)
+    told = f"taken back: {entry.failed}" if entry.failed else entry.summary
     why = f": {entry.why}" if entry.why else ""
     return f"{entry.action} by {entry.who}, {entry.at} ({told}){why}"[:500]
 

@@ -219,7 +219,10 @@ def test_a_model_that_calls_itself_otherwise(world: World) -> None:
 
 def test_a_run_that_is_gone(world: World) -> None:
     world.tracker.runs.clear()
-    assert link(world.trace("champion"), "run").broken.startswith("run run-1 is not in the tracking store")
+    world.retag(git_dirty="true")
+    found = world.trace("champion")
+    assert link(found, "run").broken.startswith("run run-1 is not in the tracking store")
+    assert not any("mlflow" in command for command in found.rebuild)
 
 
 def test_an_artifact_and_a_model_that_were_deleted(world: World) -> None:

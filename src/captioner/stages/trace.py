@@ -140,7 +140,7 @@ class _Desk:
         model = self._version(chain, digest, version)
         if model is None:
             return self._from_card(chain, digest, version)
-        self._run(chain, digest, model)
+        run_id = self._run(chain, digest, model)
         hashes = {name: model.tags.get(f"captioner.dvc.{name}", UNKNOWN) for name in DATASETS}
         self._data(chain, hashes)
         shipped = model.tags.get(SHIPPED_DIGEST, "")
@@ -152,7 +152,7 @@ class _Desk:
             if card is None:
                 chain.add("model card", f"models/shipped has another model by now than {shipped[:12]}")
         sha, dirty = model.tags.get(GIT_SHA, UNKNOWN), model.tags.get(GIT_DIRTY, UNKNOWN)
-        restore = self._commit(chain, sha, dirty, hashes, model.run_id if not shipped else "")
+        restore = self._commit(chain, sha, dirty, hashes, run_id if not shipped else "")
         return self._finished(
             chain,
             Recipe(
@@ -160,7 +160,7 @@ class _Desk:
                 commit=sha,
                 candidate=candidate,
                 digest=shipped or digest,
-                run_id=model.run_id,
+                run_id=run_id,
                 tracking_uri=self.tracking_uri,
                 restore=restore,
                 profile=profile,
@@ -209,13 +209,15 @@ class _Desk:
         chain.add("MLflow version", other, name=self.name, version=found.version, aliases=held)
         return found
 
-    def _run(self, chain: _Chain, digest: str, model: ModelVersion) -> None:
+    def _run(self, chain: _Chain, digest: str, model: ModelVersion) -> str:
+        """The run's link; returns its id, "" when it is gone."""
         tracked = self.tracker.find("captioner.digest", digest)
         gone = (
             "" if tracked else f"run {model.run_id or '(none)'} is not in the tracking store, or is another artifact's"
         )
         run_id, url = (tracked.id, tracked.url) if tracked else ("", "")
         chain.add("run", gone, id=run_id, url=url, candidate=model.tags.get("captioner.candidate", ""))
+        return run_id
 
     def _data(self, chain: _Chain, hashes: dict[str, str]) -> None:
         lost = [name for name, value in hashes.items() if value == UNKNOWN]
