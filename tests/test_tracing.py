@@ -16,6 +16,11 @@ RECIPE = Recipe("https://example.org/captioner.git", "abc123", "merge", DIGEST)
 def test_a_line_of_a_caption_log_names_its_model() -> None:
     line = {"image": "a.jpg", "caption": "a dog", "log_probability": -1.0, "model": {"version": "3", "digest": DIGEST}}
     assert told_by(json.dumps(line)) == Told("a.jpg", "a dog", "3", DIGEST)
+    # What a serving container logs has the inference, and neither picture nor caption.
+    log = {"time": "2026-01-02T03:04:05.678Z", "event": "invocation", "inference_id": "request-7", "images": 1}
+    assert told_by(json.dumps({**log, "model": line["model"]})) == Told(
+        "", "", "3", DIGEST, inference="request-7", at="2026-01-02T03:04:05.678Z"
+    )
     # A model.tar.gz that no registry knows has no version.
     assert told_by(json.dumps({**line, "model": {"version": None, "digest": DIGEST}})).version == ""
 

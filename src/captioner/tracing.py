@@ -72,7 +72,8 @@ class Told:
     caption: str
     version: str
     digest: str
-    variant: str = ""
+    inference: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,10 @@ class Recipe:
 
 
 def told_by(line: str) -> Told:
-    """A line as ``captioner caption --json`` prints it, or the endpoint's answer. Raises BadInput."""
+    """A line as ``captioner caption --json`` prints it, the endpoint's answer, or a line of a serving container's log.
+
+    Raises BadInput when it is none of them.
+    """
     try:
         value: Any = json.loads(line)
     except json.JSONDecodeError as error:
@@ -108,8 +112,8 @@ def told_of(value: Mapping[str, Any]) -> Told:
     """The same of an answer that is parsed already; what it does not say is ""."""
     model = value.get("model") if isinstance(value.get("model"), Mapping) else {}
     assert isinstance(model, Mapping)
-    names = {"image": value.get("image"), "caption": value.get("caption"), "variant": value.get("variant")}
-    told = {name: str(found or "") for name, found in names.items()}
+    names = {"image": "image", "caption": "caption", "inference": "inference_id", "at": "time"}
+    told = {name: str(value.get(key) or "") for name, key in names.items()}
     return Told(**told, version=str(model.get("version") or ""), digest=str(model.get("digest") or ""))
 
 

@@ -7,7 +7,6 @@ import shutil
 import tarfile
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ from captioner.ports import EndpointState
 from tests.adapters.conftest import registered
 from tests.flows.conftest import Standing
 from tests.flows.projects import Api
-from tests.flows.test_serve_deployments import deployment, finished, wait_for
+from tests.flows.test_serve_deployments import reconciled
 
 NAME = "captioner-sample"
 
@@ -38,12 +37,6 @@ def another(artifact: Path, folder: Path) -> Path:
     return packed
 
 
-def reconciled(api: Api) -> dict[str, Any]:
-    """What *Run* in the UI does, once it has ended."""
-    run = api.ask(f"/deployments/{deployment(api, 'reconcile')['id']}/create_flow_run", {})
-    return wait_for(api, finished(run["id"]))
-
-
 def move_alias(mlflow: str, alias: str, version: str) -> None:
     """As MLflow's own UI does it: one call of its REST API."""
     body = json.dumps({"name": NAME, "alias": alias, "version": version}).encode()
@@ -54,7 +47,7 @@ def move_alias(mlflow: str, alias: str, version: str) -> None:
         assert answer.status == 200
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_an_alias_that_moves_in_mlflow_is_a_promotion(
     standing: Standing, api: Api, tiny_artifact: Path, tmp_path: Path
 ) -> None:
@@ -87,7 +80,7 @@ def test_an_alias_that_moves_in_mlflow_is_a_promotion(
     )
     assert noticed.who.startswith("unknown, noticed by Prefect, reconcile ")
     assert (made.action, made.verified["champion"].digest) == ("reconcile", two.digest)
-    assert made.who.startswith(f"Prefect, reconcile '{ended['name']}' (")
+    assert made.who.startswith("Prefect, reconcile '")
     (artifact, *_) = api.artifacts("reconcile")
     assert "brought in line with the registry" in artifact["data"]
 

@@ -115,8 +115,8 @@ class _Desk:
         return self._from_model(chain, digest, version, found.variant)
 
     def of_line(self, told: Told) -> Trace:
-        chain = _Chain(told.image or "a line of a caption log")
-        chain.add("caption", image=told.image, said=told.caption)
+        chain = _Chain(told.image or told.inference or "a line of a caption log")
+        chain.add("caption", image=told.image, said=told.caption, inference=told.inference, at=told.at)
         try:
             serving = [one for one in self.live() if told.digest and one.digest == told.digest]
             said = "no variant of the endpoint serves this model now: it was asked before, or on somebody's own machine"
