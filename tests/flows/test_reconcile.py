@@ -15,7 +15,9 @@ from captioner.adapters.s3_documents import S3Documents
 from captioner.adapters.sagemaker import SageMakerEndpoint
 from captioner.book import Book
 from captioner.digests import pack_folder
+from captioner.params import load_params
 from captioner.ports import EndpointState
+from captioner.stages import removal
 from tests.adapters.conftest import registered
 from tests.flows.conftest import Standing
 from tests.flows.projects import Api
@@ -64,26 +66,32 @@ def test_an_alias_that_moves_in_mlflow_is_a_promotion(
         assert isinstance(state, EndpointState)
         return [(state.status, one.name, one.digest) for one in state.variants]
 
-    move_alias(mlflow, "champion", one.version)
-    assert reconciled(api)["state_name"] == "Completed"
-    assert serves() == [("InService", "champion", one.digest)]
+    try:
+        move_alias(mlflow, "champion", one.version)
+        assert reconciled(api)["state_name"] == "Completed"
+        assert serves() == [("InService", "champion", one.digest)]
 
-    move_alias(mlflow, "champion", two.version)
-    ended = reconciled(api)
-    assert ended["state_name"] == "Completed", ended["state"]
-    assert serves() == [("InService", "champion", two.digest)]
-    noticed, made = book.entries()[-2:]
-    assert (noticed.action, noticed.before.version("champion"), noticed.after.version("champion")) == (
-        "alias",
-        one.version,
-        two.version,
-    )
-    assert noticed.who.startswith("unknown, noticed by Prefect, reconcile ")
-    assert (made.action, made.verified["champion"].digest) == ("reconcile", two.digest)
-    assert made.who.startswith("Prefect, reconcile '")
-    (artifact, *_) = api.artifacts("reconcile")
-    assert "brought in line with the registry" in artifact["data"]
+        move_alias(mlflow, "champion", two.version)
+        ended = reconciled(api)
+        assert ended["state_name"] == "Completed", ended["state"]
+        assert serves() == [("InService", "champion", two.digest)]
+        noticed, made = book.entries()[-2:]
+        assert (noticed.action, noticed.before.version("champion"), noticed.after.version("champion")) == (
+            "alias",
+            one.version,
+            two.version,
+        )
+        assert noticed.who.startswith("unknown, noticed by Prefect, reconcile ")
+        assert (made.action, made.verified["champion"].digest) == ("reconcile", two.digest)
+        assert made.who.startswith("Prefect, reconcile '")
+        (artifact, *_) = api.artifacts("reconcile")
+        assert "brought in line with the registry" in artifact["data"]
 
-    # Nothing moved: nothing is written.
-    assert reconciled(api)["state_name"] == "Completed"
-    assert book.entries()[-1] == made
+        # Nothing moved: nothing is written.
+        assert reconciled(api)["state_name"] == "Completed"
+        assert book.entries()[-1] == made
+    finally:
+        # The other tests of this stack are about one that has released nothing.
+        registry.drop_alias(NAME, "champion")
+        params = load_params(standing.paths.params).deploy
+        removal.run(params, standing.paths, endpoint, NAME, captured=True)
