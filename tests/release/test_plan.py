@@ -80,6 +80,7 @@ def operations(found: Plan) -> list[str]:
 
 CHAMPION, CHALLENGER = variant("champion", "1"), variant("challenger", "2")
 BOTH = wanted(CHAMPION, CHALLENGER)
+GUARDED = wanted(CHAMPION, CHALLENGER, of=params(alarms={}))
 ALONE = wanted(variant("champion", "1", 1.0))
 
 
@@ -353,6 +354,11 @@ def test_a_plain_update_asks_for_no_guardrail() -> None:
             "changes outside dvc.lock and params.yaml.*; commit them",
         ),
         (BOTH, Live(REAL, bucket=False), "There is no bucket bucket"),
+        (
+            wanted(variant("champion", "3"), CHALLENGER, of=params(alarms={})),
+            after(GUARDED, alarming=frozenset({requests.alarms(GUARDED)[0]["AlarmName"]})),
+            "guarded by an alarm which is in ALARM is rolled back at once",
+        ),
     ],
 )
 def test_what_would_not_be_what_it_reads_like_is_refused(wish: Wanted, live: Live, said: str) -> None:

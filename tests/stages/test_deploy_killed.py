@@ -124,6 +124,7 @@ def deaths(calls: Sequence[str]) -> list[int]:
     ]
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("updates", [False, True], ids=["the first deployment", "an update"])
 def test_killed_before_any_call_it_goes_on(
     updates: bool, driver: Driver, local_aws: LocalAws, settings: Settings, paths: Paths

@@ -18,22 +18,30 @@ def put_archive(client: Any, artifact: Path, digest: str, request: Mapping[str, 
 
     Raises BadData when the file's SHA-256 is not `digest`.
     """
+    from boto3.exceptions import S3UploadFailedError
     from boto3.s3.transfer import TransferConfig
+    from botocore.exceptions import ClientError
 
     if sha256_file(artifact) != digest:
         raise BadData(f"{artifact} is not the model {digest[:12]} any more: its SHA-256 differs.")
     extra = {key: value for key, value in request.items() if key not in ("Bucket", "Key")}
     size = artifact.stat().st_size
     with track("upload", size, "B") as progress:
-        # No threads: an interrupted upload must not go on behind its caller's back.
-        client.upload_file(
-            str(artifact),
-            request["Bucket"],
-            request["Key"],
-            ExtraArgs=extra or None,
-            Callback=progress.advance,
-            Config=TransferConfig(use_threads=False),
-        )
+        try:
+            # No threads: an interrupted upload must not go on behind its caller's back.
+            client.upload_file(
+                str(artifact),
+                request["Bucket"],
+                request["Key"],
+                ExtraArgs=extra or None,
+                Callback=progress.advance,
+                Config=TransferConfig(use_threads=False),
+            )
+        except S3UploadFailedError as error:
+            # boto3 hides what AWS said in a class that no other call raises.
+            if isinstance(error.__context__, ClientError):
+                raise error.__context__ from None
+            raise
 
 
 def delete_below(client: Any, bucket: str, prefix: str) -> None:

@@ -31,6 +31,7 @@ def live_of(clients: Clients, where: Account, name: str, digests: Sequence[str])
     found = describe(clients, name) or {}
     settings = _config(clients, found["EndpointConfigName"]) if found else {}
     bucket, archives = _stored(clients, where, digests)
+    alarms = _alarms(clients, name)
     return Live(
         place=place(where),
         status=found.get("EndpointStatus"),
@@ -42,7 +43,8 @@ def live_of(clients: Clients, where: Account, name: str, digests: Sequence[str])
         tags=_tags(clients, found["EndpointArn"]) if found else {},
         models=frozenset(_models(clients, name)),
         configs=frozenset(_configs(clients, name)),
-        alarms=frozenset(_alarms(clients, name)),
+        alarms=frozenset(alarms),
+        alarming=frozenset(one for one, state in alarms.items() if state == "ALARM"),
         archives=archives,
         bucket=bucket,
     )
@@ -92,7 +94,8 @@ def _called(config: dict[str, Any], serverless: dict[str, Any] | None) -> str:
 
 
 def _config(clients: Clients, name: str) -> dict[str, Any]:
-    return _unless_missing(clients("sagemaker").describe_endpoint_config, EndpointConfigName=name) or {}
+    found = _unless_missing(clients("sagemaker").describe_endpoint_config, EndpointConfigName=name) or {}
+    return {key: value for key, value in found.items() if key != "ResponseMetadata"}
 
 
 def _environment(clients: Clients, model: str) -> dict[str, str]:
@@ -120,10 +123,11 @@ def _configs(clients: Clients, name: str) -> list[str]:
     return [config for config in found if names.is_config_of(name, config)]
 
 
-def _alarms(clients: Clients, name: str) -> list[str]:
+def _alarms(clients: Clients, name: str) -> dict[str, str]:
+    """Alarm → its state."""
     pages = clients("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{names.base(name)}-a-")
-    found = [one["AlarmName"] for page in pages for one in page.get("MetricAlarms") or ()]
-    return [alarm for alarm in found if names.is_alarm_of(name, alarm)]
+    found = {one["AlarmName"]: one["StateValue"] for page in pages for one in page.get("MetricAlarms") or ()}
+    return {alarm: state for alarm, state in found.items() if names.is_alarm_of(name, alarm)}
 
 
 def _stored(clients: Clients, where: Account, digests: Sequence[str]) -> tuple[bool, frozenset[str]]:

@@ -87,6 +87,7 @@ class Live:
     models: frozenset[str] = frozenset()
     configs: frozenset[str] = frozenset()
     alarms: frozenset[str] = frozenset()
+    alarming: frozenset[str] = frozenset()  # those of them that are in ALARM
     archives: frozenset[str] = frozenset()
     bucket: bool = True
 

@@ -147,7 +147,7 @@ def _parts(wanted: Wanted, live: Live, models: Mapping[str, requests.Request]) -
         yield Step("s3", "CreateBucket", live.place.bucket, {"Bucket": live.place.bucket})
     for one in uploads:
         request = {"Bucket": live.place.bucket, "Key": names.archive_key(one.digest)}
-        if wanted.params.kms_key:
+        if wanted.params.kms_key and not live.place.local:
             request |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": wanted.params.kms_key}
         yield Step("s3", "PutObject", request["Key"], request, one.digest)
     for name, one in new.items():

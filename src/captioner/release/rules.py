@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from captioner.deployparams import DeployParams
 from captioner.release.facts import CHALLENGER, CHANGING, Live, Wanted
-from captioner.release.requests import LONGEST_UPDATE_S, Request, capacity, rollout_s
+from captioner.release.requests import LONGEST_UPDATE_S, Request, alarms, capacity, rollout_s
 from captioner.release.steps import Action
 
 PASSED = "passed"
@@ -54,6 +54,12 @@ def _impossible(wanted: Wanted, live: Live, updates: bool) -> Iterator[str]:
         yield (
             f"strategy: {params.strategy} needs the same variants before and after, and {names}: "
             "deploy this one with strategy: ab."
+        )
+    firing = sorted(live.alarming & {str(one["AlarmName"]) for one in alarms(wanted)})
+    if updates and firing and not renamed(wanted, live):
+        yield (
+            "An update that is guarded by an alarm which is in ALARM is rolled back at once, and there is "
+            f"{firing[0]}: wait until it clears, or leave deploy.alarms out."
         )
     if not live.bucket and not live.place.local:
         yield f"There is no bucket {live.place.bucket}: create it, or set CAPTIONER_AWS_BUCKET."
@@ -123,6 +129,8 @@ def _surprising(wanted: Wanted, live: Live, updates: bool) -> Iterator[str]:
         yield f"strategy: {params.strategy} without deploy.alarms: nothing but a person ends it early."
     if params.strategy == "shadow" and not any(one.shadow for one in wanted.variants):
         yield "strategy: shadow, but there is no challenger: the champion is deployed alone."
+    if params.kms_key and live.place.local:
+        yield "The local S3 has no keys: archives are stored there without deploy.kms_key."
     if params.ttl_hours and live.place.local:
         yield "The time to live is a tag: the local stack is ended by `captioner down` only."
 
