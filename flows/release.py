@@ -10,12 +10,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from captioner.bootstrap import open_app, run_stage
+from captioner import bootstrap
+from captioner.acting import acting
+from captioner.bootstrap import run_stage
 from captioner.errors import GateFailed
+from captioner.ledger import Cause
 from flows.patience import PATIENT
 from flows.plain_errors import speak_plainly
 from flows.reports import publish_release
@@ -25,7 +28,7 @@ from flows.reports import publish_release
 def register() -> dict[str, Any]:
     """Every candidate into the registry, through the gate; a gate that says no fails the task."""
     try:
-        report = run_stage("register")
+        report = run_stage("register", cause=_cause())
     except GateFailed:
         publish_release("register", Path.cwd())
         raise
@@ -36,24 +39,31 @@ def register() -> dict[str, Any]:
 @task(task_run_name="deploy", **PATIENT)
 def deploy() -> dict[str, Any]:
     """The endpoint serves what the aliases say."""
-    report = run_stage("deploy")
+    report = run_stage("deploy", cause=_cause())
     publish_release("deploy", Path.cwd())
     return dataclasses.asdict(report)
 
 
-@task(task_run_name="is there a champion?", **PATIENT)
-def has_champion() -> bool:
-    """Is anything released yet?"""
-    app = open_app()
-    return app.registry().by_alias(app.name, "champion") is not None
+@task(task_run_name="reconcile", **PATIENT)
+def follow() -> dict[str, Any]:
+    """The endpoint follows the aliases; who moved one where, and what was done about it, is in the ledger."""
+    report = bootstrap.reconcile(_cause())
+    publish_release("reconcile", Path.cwd())
+    return dataclasses.asdict(report)
 
 
 @flow(name="reconcile", persist_result=False)
 def reconcile() -> dict[str, Any] | State[None]:
     """Make the endpoint serve what the aliases champion and challenger point to."""
     speak_plainly()
-    if not has_champion():
+    report = follow()
+    if not report["released"]:
         # Scheduled from the first `captioner up` on: until something is released that is no failure.
         get_run_logger().info("No champion yet: nothing to serve.")
         return Completed(name="Nothing to serve", message="The registry has no champion yet.")
-    return deploy()
+    return report
+
+
+def _cause() -> Cause:
+    """For the ledger: the flow's run, and the machine that it runs on."""
+    return Cause(f"Prefect, {runtime.flow_run.flow_name} {runtime.flow_run.name!r} ({acting()})")

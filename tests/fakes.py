@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,12 @@ class FakeRegistry:
         found = [v for (model, _), v in self.versions.items() if model == name and v.digest == digest]
         return self.get(name, found[-1].version) if found else None
 
+    def by_version(self, name: str, version: str) -> ModelVersion | None:
+        return self.get(name, version) if (name, version) in self.versions else None
+
     def create(self, name: str, artifact: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         version = str(sum(model == name for model, _ in self.versions) + 1)
-        self.versions[name, version] = ModelVersion(name, version, sha256_file(artifact), dict(tags))
+        self.versions[name, version] = ModelVersion(name, version, sha256_file(artifact), dict(tags), run_id=run_id)
         self.artifacts[name, version] = artifact.read_bytes()
         return self.get(name, version)
 
@@ -283,15 +287,18 @@ class FakeDocuments:
     def __init__(self) -> None:
         self.kept: dict[str, Document] = {}
         self._writes = 0
+        self._lock = threading.RLock()
 
     def read(self, key: str) -> Document | None:
         return self.kept.get(key)
 
     def create(self, key: str, value: Any) -> bool:
-        return key not in self.kept and self._write(key, value)
+        with self._lock:
+            return key not in self.kept and self._write(key, value)
 
     def replace(self, key: str, value: Any, tag: str) -> bool:
-        return key in self.kept and self.kept[key].tag == tag and self._write(key, value)
+        with self._lock:
+            return key in self.kept and self.kept[key].tag == tag and self._write(key, value)
 
     def keys(self, prefix: str) -> list[str]:
         return sorted(key for key in self.kept if key.startswith(prefix))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captioner.acting import acting
 from captioner.errors import BadParams
+from captioner.ledger import Cause
 from captioner.model.runtime import start_tensorflow
-from captioner.params import Params, load_params
+from captioner.params import DeployParams, Params, load_params
 from captioner.paths import Paths
 from captioner.settings import Settings
 
 if TYPE_CHECKING:
+    from captioner.book import Book
     from captioner.ports import Documents, Endpoint, Registry, Tracker
+    from captioner.stages.moving import Release
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,18 @@ class App:
 
         return S3Documents(self.settings, self.paths)
 
+    def book(self) -> Book:
+        """The ledger of `name`."""
+        from captioner.book import Book
+
+        return Book(self.documents(), self.registry(), self.paths, self.name)
+
+    def release(self) -> Release:
+        """What moves aliases and endpoint, and writes it down."""
+        from captioner.stages.moving import Release
+
+        return Release(self.params.deploy, self.paths, self.registry(), self.endpoint(), self.book())
+
 
 def open_app(root: Path | None = None) -> App:
     """The project in `root` (default: here). Raises BadParams when params.yaml or a setting is wrong."""
@@ -66,15 +82,88 @@ def open_app(root: Path | None = None) -> App:
     return App(params=load_params(root / "params.yaml"), settings=settings, paths=Paths.of(root, settings))
 
 
-def run_stage(stage: str, candidate: str | None = None, root: Path | None = None) -> Any:
-    """Run one stage and return its report. `candidate` is needed by train, export, evaluate and ship."""
+def run_stage(stage: str, candidate: str | None = None, root: Path | None = None, cause: Cause | None = None) -> Any:
+    """Run one stage and return its report. `candidate` is needed by train, export, evaluate and ship.
+
+    `cause` goes into the ledger with what register and deploy change (default: whoever runs this process).
+    """
     app = open_app(root)
     if stage not in STAGES:
         raise BadParams(f"There is no stage {stage!r}; the stages are: {', '.join(STAGES)}.")
     if stage in PER_CANDIDATE:
         app.params.decoder(candidate or "")
         return STAGES[stage](app, candidate)
+    if stage in RECORDED:
+        from captioner.stages.recorded import recorded
+
+        return recorded(app.release(), stage, cause or Cause(acting()), lambda: STAGES[stage](app))
     return STAGES[stage](app)
+
+
+def promote(cause: Cause, root: Path | None = None) -> Any:
+    """The challenger becomes champion. Returns what was moved."""
+    from captioner.stages import promote as stage
+
+    return stage.run(*_released(open_app(root)), cause)
+
+
+def rollback(cause: Cause, to: int | None = None, root: Path | None = None) -> Any:
+    """Aliases and endpoint as they were before the last change of the champion, or as entry `to` left them."""
+    from captioner.stages import rollback as stage
+
+    return stage.run(*_released(open_app(root)), cause, to)
+
+
+def reconcile(cause: Cause, dry_run: bool = False, root: Path | None = None) -> Any:
+    """The endpoint follows the aliases. Returns what differed, and what was done."""
+    from captioner.stages import reconcile as stage
+
+    return stage.run(*_released(open_app(root)), cause, dry_run)
+
+
+def trace(asked: str, root: Path | None = None) -> Any:
+    """From a caption, a variant or the endpoint back to the commit."""
+    from captioner.adapters.mlflow_tracking import tracking_uri
+    from captioner.adapters.served_models import ServedModels
+    from captioner.stages import trace as stage
+
+    app = open_app(root)
+    served, uri = ServedModels(app.settings, app.paths), tracking_uri(app.settings, app.paths)
+    return stage.run(app.paths, app.registry(), app.tracker(), served, app.book(), asked, uri)
+
+
+def ramp(cause: Cause, percents: Sequence[float], wait_s: float | None = None, root: Path | None = None) -> Any:
+    """Traffic to the challenger in steps, each an entry of the ledger. `wait_s`: None for that of params.yaml."""
+    from captioner.errors import GateFailed
+    from captioner.stages import ramp as stage
+    from captioner.stages.recorded import RecordedEndpoint
+
+    app = open_app(root)
+    release, params = app.release(), app.params.deploy
+    endpoint = RecordedEndpoint(release, "ramp", cause)
+    seconds = params.ramp.wait_s if wait_s is None else wait_s
+    try:
+        return stage.run(params, app.paths, endpoint, app.documents(), app.name, percents, seconds)
+    except GateFailed as error:
+        now = release.look_as_far_as_possible()
+        release.book.write("ramp", cause, now, now, failed=str(error))
+        raise
+
+
+def down(cause: Cause, captured: bool, root: Path | None = None) -> Any:
+    """Delete the endpoint and what belongs to it, its captured data on request."""
+    from captioner.stages import removal
+    from captioner.stages.recorded import recorded
+
+    app = open_app(root)
+    release = app.release()
+    return recorded(
+        release, "down", cause, lambda: removal.run(release.params, app.paths, release.endpoint, app.name, captured)
+    )
+
+
+def _released(app: App) -> tuple[DeployParams, Paths, Registry, Endpoint, Book]:
+    return app.params.deploy, app.paths, app.registry(), app.endpoint(), app.book()
 
 
 def move_data(action: str, root: Path | None = None) -> Any:
@@ -160,6 +249,7 @@ def _deploy(app: App) -> Any:
     return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name, app.documents())
 
 
+RECORDED = ("register", "deploy")  # they change aliases or the endpoint
 PER_CANDIDATE = ("train", "export", "evaluate", "ship")
 STAGES: dict[str, Callable[..., Any]] = {
     "acquire": _acquire,

@@ -19,6 +19,7 @@ from typing import Any
 from captioner import __version__
 from captioner.commands import deploy, local, package, release
 from captioner.commands.adding import as_json
+from captioner.commands.reasons import cause_of, with_reason
 from captioner.commands.showing import show
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
 
@@ -86,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
         stage.set_defaults(stage=name, candidate=None)
         if name in ("train", "export", "evaluate", "ship"):
             stage.add_argument("candidate", help="a name from params.yaml's candidates")
+        if name == "register":
+            with_reason(stage)
 
     caption = verb("caption", _caption, "caption images: files, folders or URLs")
     caption.add_argument("images", nargs="*", metavar="IMAGE|FOLDER|URL")
@@ -135,7 +138,8 @@ def _stage(options: argparse.Namespace) -> None:
     # Whoever ends a stage politely (a service manager, `kill`) gets what Ctrl-C gets: runs ended, nothing half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    show(run_stage(options.stage, options.candidate), options.json)
+    cause = cause_of(options) if "reason" in options else None
+    show(run_stage(options.stage, options.candidate, cause=cause), options.json)
 
 
 def _run(options: argparse.Namespace) -> int:

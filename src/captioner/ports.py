@@ -56,6 +56,7 @@ class ModelVersion:
     digest: str
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Sequence[str] = ()
+    run_id: str = ""  # of the run that it came from
 
 
 class Registry(Protocol):
@@ -148,3 +149,36 @@ class Documents(Protocol):
 
     def keys(self, prefix: str) -> list[str]:
         """The keys that start with `prefix`, sorted."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """The SageMaker model behind a variant. What is not known is "", `exists` says whether the model is still there."""
+
+    variant: str
+    model: str
+    exists: bool
+    image: str
+    url: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One inference as data capture kept it; `answer` is None when no output was captured, or when it is no JSON."""
+
+    inference_id: str
+    variant: str
+    at: str  # UTC, ISO 8601
+    place: str
+    answer: Mapping[str, Any] | None
+
+
+class Served(Protocol):
+    """What stands behind an endpoint, for whoever traces it. Implementations: boto3; the fake of the tests."""
+
+    def models(self, endpoint: str) -> Sequence[LiveModel]: ...
+    def captured(self, endpoint: str, inference_id: str) -> Captured | None: ...
+    def archive(self, digest: str) -> str | None:
+        """Where the artifact with this digest is stored, None when it is not."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE = os.pathsep.join([str(ROOT), str(ROOT / "src")])  # this checkout's, whatever is installed
 GRAPH = """
 stages:
   one:
@@ -47,7 +48,7 @@ class Tiny:
         """``python -m flows.training`` in this project, standard output and error together."""
         # The code is this checkout's, the project is not.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        env |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"}
+        env |= {"PYTHONPATH": CODE, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"}
         if self.api:
             env |= {"PREFECT_API_URL": self.api, "PREFECT_HOME": str(self.root / ".captioner" / "prefect")}
         command = [sys.executable, "-m", "flows.training", *options]

@@ -185,7 +185,8 @@ class MlflowRegistry:
         # Only this call fills in the aliases; a search and a look-up by alias leave them out.
         found = self._client().get_model_version(name, version)
         tags = dict(found.tags)
-        return ModelVersion(name, str(found.version), tags.get(DIGEST, ""), tags, tuple(sorted(found.aliases)))
+        aliases = tuple(sorted(found.aliases))
+        return ModelVersion(name, str(found.version), tags.get(DIGEST, ""), tags, aliases, found.run_id or "")
 
     def _client(self) -> MlflowClient:
         if self._connected is None:

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from captioner.commands.adding import Add, as_json
+from captioner.commands.reasons import cause_of, with_reason
 from captioner.commands.showing import show
 from captioner.errors import BadInput
 
@@ -26,6 +27,9 @@ def add(verb: Add) -> Any:
     down = verb("down", _down, "delete endpoint, configs, models and alarms, and show what is left", actions)
     down.add_argument("--with-captured-data", action="store_true", help="the captured requests and answers too")
     down.add_argument("--yes", action="store_true", help="do not ask")
+    with_reason(deploy)
+    for action in (apply, ramp, down):
+        with_reason(action, default=argparse.SUPPRESS)
     for action in (plan, apply, ramp, down):
         # Without a default: an action's own would hide what was said before its name (`deploy --json plan`).
         action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object")
@@ -47,28 +51,23 @@ def _apply(options: argparse.Namespace) -> None:
     from captioner.bootstrap import run_stage
 
     _as_interrupt()
-    show(run_stage("deploy"), options.json)
+    show(run_stage("deploy", cause=cause_of(options)), options.json)
 
 
 def _ramp(options: argparse.Namespace) -> None:
-    from captioner.bootstrap import open_app
-    from captioner.stages import ramp
+    from captioner.bootstrap import ramp
 
     _as_interrupt()
-    app = open_app()
-    wait_s = app.params.deploy.ramp.wait_s if options.wait is None else options.wait
-    report = ramp.run(app.params.deploy, app.paths, app.endpoint(), app.documents(), app.name, options.percents, wait_s)
-    show(report, options.json)
+    show(ramp(cause_of(options), options.percents, options.wait), options.json)
 
 
 def _down(options: argparse.Namespace) -> None:
-    from captioner.bootstrap import open_app
-    from captioner.stages import removal
+    from captioner.bootstrap import down, open_app
 
     app = open_app()
     if not options.yes:
         _ask(f"Delete the endpoint {app.name} and everything that belongs to it?")
-    show(removal.run(app.params.deploy, app.paths, app.endpoint(), app.name, options.with_captured_data), options.json)
+    show(down(cause_of(options), options.with_captured_data), options.json)
 
 
 def _as_interrupt() -> None:

@@ -40,6 +40,7 @@ class Wanted:
     expires: str | None = None
     ramped: bool = False
     experiment: bool = False  # a running experiment sends users to both variants
+    restores: bool = False  # what has served before: the house has let it in already
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def _serverless(wanted: Wanted, live: Live, updates: bool) -> Iterator[str]:
 
 def _house(wanted: Wanted, live: Live) -> Iterator[tuple[str, bool]]:
     """Sentences, and whether each is a refusal here."""
+    if wanted.restores:
+        return  # an emergency asks for no tidy working folder: that says nothing of what served before
     real = not live.place.local
     for one in wanted.variants:
         if one.name == CHALLENGER and one.gate != PASSED:

@@ -8,7 +8,7 @@ port.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,17 +62,19 @@ def run(
     endpoint: Endpoint,
     name: str,
     documents: Documents | None = None,
+    restoring: bool = False,
 ) -> DeployReport:
     """Make endpoint `name` serve the registry's champion and, if there is one, its challenger.
 
-    `documents` tell whether an experiment is running. Raises BadInput when nobody is champion, BadData when a version
-    has no digest, GateFailed with every reason when the plan is refused, and what the ports raise.
+    `documents` tell whether an experiment is running; `restoring`: it is what served before, and is not judged anew.
+    Raises BadInput when nobody is champion, BadData when a version has no digest, GateFailed with every reason when the
+    plan is refused, and what the ports raise.
     """
     models = _models(registry, name)
     # The scheduled reconcile and a person's deploy may meet; SageMaker refuses the second while the first is under way.
     with one_at_a_time(paths, "deploy"):
         endpoint.settle(name, params.max_wait_s)
-        todo = _plan(params, paths, models, endpoint, name, documents)
+        todo = _plan(params, paths, models, endpoint, name, documents, restoring)
         if todo.refusals:
             raise GateFailed(" ".join(todo.refusals))
         artifacts = {
@@ -130,10 +132,12 @@ def _plan(
     endpoint: Endpoint,
     name: str,
     documents: Documents | None,
+    restoring: bool = False,
 ) -> Plan:
     live = endpoint.live(name, sorted({model.digest for model in models.values()}))
     experiment = documents.read(experiment_key(name)) if documents and params.strategy == "shadow" else None
-    return planned(_wanted(params, paths, models, name, live, experiment is not None), live)
+    wanted = _wanted(params, paths, models, name, live, experiment is not None)
+    return planned(replace(wanted, restores=restoring), live)
 
 
 def _wanted(

@@ -1,0 +1,155 @@
+"""What stands behind an endpoint's variants, and what data capture kept of its answers: `ports.Served`, read only.
+
+Data capture's layout is SageMaker's: ``PREFIX/ENDPOINT/VARIANT/yyyy/mm/dd/hh/*.jsonl``. Knows nothing of the registry.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlparse
+
+from captioner.adapters.aws import Account, account, code, in_our_words, message
+from captioner.errors import BadInput
+from captioner.paths import Paths
+from captioner.ports import Captured, LiveModel
+from captioner.progress import track
+from captioner.release.names import CAPTURE, DIGEST, VERSION, archive_key
+from captioner.settings import Settings
+
+NONE = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
+
+
+class ServedModels:
+    """Endpoints of the account that the settings name, or of `where`."""
+
+    def __init__(self, settings: Settings, paths: Paths, where: Account | None = None) -> None:
+        self._settings, self._paths, self._given = settings, paths, where
+
+    def models(self, endpoint: str) -> Sequence[LiveModel]:
+        """The model behind each variant of `endpoint` as it is live; empty when there is no endpoint."""
+        where = self._where()
+        with in_our_words(where, f"describe the endpoint {endpoint}"):
+            client = where.client("sagemaker")
+            found = _asked(client.describe_endpoint, EndpointName=endpoint)
+            name = (found or {}).get("EndpointConfigName", "")
+            config = _asked(client.describe_endpoint_config, EndpointConfigName=name) if name else None
+            variants = [one for kind in ("", "Shadow") for one in (config or {}).get(f"{kind}ProductionVariants") or []]
+            return [self._model(client, one) for one in variants]
+
+    def captured(self, endpoint: str, inference_id: str) -> Captured | None:
+        """The captured inference with this id, the newest hours first; None when there is none.
+
+        Raises BadInput when nothing was ever captured of the endpoint.
+        """
+        where = self._where()
+        with in_our_words(where, f"read what was captured of {endpoint}"):
+            described = _asked(where.client("sagemaker").describe_endpoint, EndpointName=endpoint) or {}
+            # Where deploy lets it go, when the live config no longer says.
+            target = described.get("DataCaptureConfig", {}).get("DestinationS3Uri") or f"s3://{where.bucket}/{CAPTURE}"
+            place = urlparse(str(target))
+            prefix = f"{place.path.strip('/')}/{endpoint}/".lstrip("/")
+            client = where.client("s3")
+            keys = sorted(_keys(client, place.netloc, prefix), key=_hour, reverse=True)
+            if not keys:
+                raise BadInput(
+                    f"Nothing was captured of {endpoint} ({target}), so {inference_id!r} cannot be looked up: it is "
+                    "neither an endpoint nor a variant. Data capture is switched on in params.yaml (deploy)."
+                )
+            with track("captured data", len(keys), "files") as progress:
+                for key in keys:
+                    body = client.get_object(Bucket=place.netloc, Key=key)["Body"].read()
+                    progress.advance()
+                    if inference_id.encode() in body and (record := _record(body, inference_id)) is not None:
+                        return _captured(
+                            record, inference_id, key[len(prefix) :].split("/")[0], f"s3://{place.netloc}/{key}"
+                        )
+        return None
+
+    def archive(self, digest: str) -> str | None:
+        """Where the artifact with this SHA-256 lies in S3, None when it is not there."""
+        import botocore.exceptions
+
+        where = self._where()
+        key = archive_key(digest)
+        with in_our_words(where, f"look for {key} in the bucket {where.bucket}"):
+            try:
+                where.client("s3").head_object(Bucket=where.bucket, Key=key)
+            except botocore.exceptions.ClientError as error:
+                if code(error) in NONE:
+                    return None
+                raise
+        return f"s3://{where.bucket}/{key}"
+
+    def _model(self, client: Any, variant: Mapping[str, Any]) -> LiveModel:
+        name = variant.get("ModelName", "")
+        found = (_asked(client.describe_model, ModelName=name) if name else None) or {}
+        container = found.get("PrimaryContainer", {})
+        environment = container.get("Environment", {})
+        return LiveModel(
+            variant=variant["VariantName"],
+            model=name,
+            exists=bool(found),
+            image=container.get("Image", ""),
+            url=container.get("ModelDataUrl", ""),
+            version=environment.get(VERSION, ""),
+            digest=environment.get(DIGEST, ""),
+        )
+
+    def _where(self) -> Account:
+        return self._given or account(self._settings, self._paths)
+
+
+def _asked(call: Any, **request: str) -> dict[str, Any] | None:
+    """What a Describe call says, None when there is no such thing."""
+    import botocore.exceptions
+
+    try:
+        found: dict[str, Any] = call(**request)
+        return found
+    except botocore.exceptions.ClientError as error:
+        if code(error) == "ValidationException" and "Could not find" in message(error):
+            return None
+        raise
+
+
+def _keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
+    import botocore.exceptions
+
+    try:
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            yield from (one["Key"] for one in page.get("Contents") or [] if one["Key"].endswith(".jsonl"))
+    except botocore.exceptions.ClientError as error:
+        if code(error) not in NONE:
+            raise
+
+
+def _hour(key: str) -> list[str]:
+    """yyyy/mm/dd/hh and the file's name: what is newest, whatever the variant."""
+    return key.split("/")[-5:]
+
+
+def _record(body: bytes, inference_id: str) -> Mapping[str, Any] | None:
+    for line in body.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # a line that is none of data capture's is not what is looked for
+        if isinstance(record, Mapping) and record.get("eventMetadata", {}).get("inferenceId") == inference_id:
+            return record
+    return None
+
+
+def _captured(record: Mapping[str, Any], inference_id: str, variant: str, place: str) -> Captured:
+    output = record.get("captureData", {}).get("endpointOutput")
+    answer: Any = None
+    if output is not None:
+        data = output.get("data", "")
+        try:
+            answer = json.loads(base64.b64decode(data) if output.get("encoding") == "BASE64" else data)
+        except ValueError:
+            answer = None  # a container that answers otherwise
+    answer = answer if isinstance(answer, Mapping) else None
+    return Captured(inference_id, variant, str(record["eventMetadata"].get("inferenceTime", "")), place, answer)
