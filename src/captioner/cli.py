@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import local, release
+from captioner.commands import image, local, release
 from captioner.commands.adding import as_json
 from captioner.commands.showing import show
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
@@ -87,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
         stage.set_defaults(stage=name, candidate=None)
         if name in ("train", "export", "evaluate", "ship"):
             stage.add_argument("candidate", help="a name from params.yaml's candidates")
+        if name == "deploy":
+            image.add_image(verb, stage.add_subparsers(metavar="ACTION"))
 
     caption = verb("caption", _caption, "caption images: files, folders or URLs")
     caption.add_argument("images", nargs="*", metavar="IMAGE|FOLDER|URL")

@@ -7,7 +7,6 @@ service's own API for the same thing.
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from captioner.adapters.s3 import upload
 from captioner.digests import sha256_file
 from tests.infra.policies import allowed, as_list
 from tests.infra.templates import ACCOUNT, BASE, FOLDER, WATCH, load, resolved
+from tests.moto_server import moto_server
 
 ENDPOINT = "captioner-flickr8k"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
@@ -95,18 +95,12 @@ class Moto:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[Moto]:
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    one = Moto(f"http://{host}:{port}")
-    one.create("base", BASE, **EVERYTHING)
-    one.create("plain", BASE, RepositoryName="captioner-plain")
-    one.create("watch", WATCH, **WATCHED)
-    yield one
-    server.stop()
+    with moto_server() as url:
+        one = Moto(url)
+        one.create("base", BASE, **EVERYTHING)
+        one.create("plain", BASE, RepositoryName="captioner-plain")
+        one.create("watch", WATCH, **WATCHED)
+        yield one
 
 
 # Lint
