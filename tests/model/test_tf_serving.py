@@ -1,4 +1,4 @@
-"""The same model.tar.gz in the AWS TensorFlow Serving image: its layout, and its signature as that server's REST sees it.
+"""The same model.tar.gz in the AWS TensorFlow Serving image: its layout, and its signature as its REST API sees it.
 
 TensorFlow Serving itself is in no package index, so it is not run here: what it reads (folder, tag, signature, graph
 version) is looked at, and its rule for JSON (`{"b64": …}` is a string of bytes, one row for each instance) is applied.
