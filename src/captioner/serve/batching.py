@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -82,13 +82,14 @@ class Batcher:
         with self._changed:
             self._waiting.append(job)
             self._changed.notify_all()
-        if until is not None:
-            wait([job.done], timeout=until - time.monotonic())
+        try:
+            return job.done.result(None if until is None else max(0.0, until - time.monotonic()))
+        except TimeoutError:
             with self._changed:
                 if job in self._waiting:
                     self._waiting.remove(job)
-                    raise Late
-        return job.done.result()  # the model has it, or has had it
+                    raise Late from None
+            return job.done.result()  # the model has it, or has had it
 
     def _work(self) -> None:
         while True:

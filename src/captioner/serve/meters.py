@@ -28,13 +28,14 @@ class Meters:
             "captioner_requests", "Invocations answered, by HTTP status", ["status"], registry=registry
         )
         self._images = Counter("captioner_images", "Images captioned", registry=registry)
-        self._seconds = Histogram(
+        seconds = Histogram(
             "captioner_request_seconds",
             "Seconds of an invocation that was captioned: waiting, in the model, in all",
             ["phase"],
             buckets=SECONDS,
             registry=registry,
         )
+        self._queue, self._model, self._total = (seconds.labels(phase) for phase in ("queue", "model", "total"))
         self._batch = Histogram(
             "captioner_batch_images",
             "Images in the batch that an invocation was captioned in",
@@ -55,8 +56,9 @@ class Meters:
             return
         self._images.inc(record.images or 0)
         self._batch.observe(record.batch)
-        for phase, seconds in (("queue", record.queue_s), ("model", record.model_s), ("total", record.total_s)):
-            self._seconds.labels(phase).observe(seconds)
+        self._queue.observe(record.queue_s)
+        self._model.observe(record.model_s)
+        self._total.observe(record.total_s)
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """The metrics as the reader wants them, and the content type of that."""
