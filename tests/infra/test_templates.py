@@ -257,10 +257,10 @@ def test_the_bucket_is_what_s3_takes_versioned_private_and_over_tls_only(moto: M
 
 def test_captured_pictures_and_broken_uploads_are_not_kept(moto: Moto) -> None:
     rules = {one["Id"]: one for one in resolved(load(BASE))["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]}
-    assert rules["captured-requests"]["Prefix"] == "captured/"
+    assert rules["captured-requests"]["Prefix"] == "capture/"
     assert rules["captured-requests"]["ExpirationInDays"] == 30
     assert rules["uploads-that-were-broken-off"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
-    assert all("ExpirationInDays" not in rule or rule["Prefix"] == "captured/" for rule in rules.values())
+    assert all("ExpirationInDays" not in rule or rule["Prefix"] == "capture/" for rule in rules.values())
     s3, name = moto.client("s3"), moto.outputs("plain")["BucketName"]
     spelt = [
         {
@@ -317,7 +317,8 @@ def test_no_action_is_a_star_and_no_resource_but_those_that_must() -> None:
                 # One star at the end of a name of ours is a family of names, anything else is everybody's.
                 assert resource == "*" or resource.count("*") <= 1, resource
                 named = "captioner-" in resource or resource.startswith("<") or ":ec2:" in resource or resource == KEY
-                assert resource == "*" or named, resource
+                read = resource.endswith(":alarm:*") and one["Action"] == "cloudwatch:DescribeAlarms"
+                assert resource == "*" or named or read, resource
             if "*" in as_list(one["Resource"]):
                 starred[policy, one["Sid"]] = set(as_list(one["Action"]))
     assert starred == STARS
@@ -341,13 +342,14 @@ VIA_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
     ("role", "action", "resource", "context"),
     [
         ("Execution", "s3:GetObject", OBJECT + "models/ab/model.tar.gz", {}),
-        ("Execution", "s3:PutObject", OBJECT + f"captured/{ENDPOINT}/champion/x.jsonl", {}),
+        ("Execution", "s3:PutObject", OBJECT + f"capture/{ENDPOINT}/champion/x.jsonl", {}),
         ("Execution", "ecr:BatchGetImage", IMAGE, {}),
         ("Execution", "ecr:GetDownloadUrlForLayer", IMAGE, {}),
         ("Execution", "ecr:GetAuthorizationToken", "*", {}),
         ("Execution", "logs:PutLogEvents", LOGS, {}),
         ("Execution", "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}),
-        ("Execution", "cloudwatch:DescribeAlarms", ALARM, {}),
+        ("Execution", "cloudwatch:DescribeAlarms", arn("cloudwatch", "alarm:*"), {}),
+        ("Deployer", "cloudwatch:DescribeAlarms", arn("cloudwatch", "alarm:*"), {}),
         ("Execution", "kms:Decrypt", KEY, VIA_S3),
         ("Execution", "ec2:CreateNetworkInterface", arn("ec2", "subnet/subnet-1"), {}),
         *(("Deployer", f"sagemaker:{verb}Model", MODEL, {}) for verb in ("Create", "Describe", "Delete")),
@@ -363,8 +365,9 @@ VIA_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
         ("Deployer", "cloudwatch:GetMetricData", "*", {}),
         ("Deployer", "s3:PutObject", OBJECT + "models/ab/model.tar.gz", {}),
         ("Deployer", "s3:GetObject", OBJECT + "ledger/1.json", {}),
+        ("Deployer", "s3:PutObject", OBJECT + f"ledger-underway/{ENDPOINT}.json", {}),
         ("Deployer", "s3:PutObject", OBJECT + "experiments/running.json", {}),
-        ("Deployer", "s3:DeleteObject", OBJECT + "captured/x.jsonl", {}),
+        ("Deployer", "s3:DeleteObject", OBJECT + "capture/x.jsonl", {}),
         ("Deployer", "s3:ListBucket", "arn:aws:s3:::ours", {}),
         ("Deployer", "ecr:PutImage", IMAGE, {}),
         ("Deployer", "iam:PassRole", "EXECUTION", IN_ROLE),
@@ -383,7 +386,7 @@ def test_each_role_may_do_its_work(moto: Moto, role: str, action: str, resource:
     ("role", "action", "resource", "context"),
     [
         ("Execution", "s3:PutObject", OBJECT + "models/ab/model.tar.gz", {}),
-        ("Execution", "s3:GetObject", OBJECT + "captured/x.jsonl", {}),
+        ("Execution", "s3:GetObject", OBJECT + "capture/x.jsonl", {}),
         ("Execution", "s3:GetObject", OBJECT + "ledger/1.json", {}),
         ("Execution", "s3:GetObject", "arn:aws:s3:::somebody-elses/models/x", {}),
         ("Execution", "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Billing"}),
