@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import signal
 import socket
@@ -13,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from captioner.emulator.children import free_port
 from captioner.errors import BadEnvironment
@@ -43,16 +46,34 @@ def said(event, **fields):
 raise SystemExit(listen(application, "127.0.0.1", int(sys.argv[2]), threads=20, said=said))
 """
 
+# All of the server but the model.
+CAPTIONER = """
+import sys, time
+from captioner.records import Caption
+from captioner.serve.application import QUEUE, Application
+from captioner.serve.journal import Journal
+from captioner.serve.listening import listen
+
+class Model:
+    def caption(self, images, beam=None, top=None):
+        time.sleep(0.005 + 0.001 * len(images))
+        return [(Caption(f"{len(image)} bytes", -1.0),) for image in images]
+
+journal = Journal("7", "abc")
+application = Application(Model(), "7", "abc", journal=journal)
+raise SystemExit(listen(application, "127.0.0.1", int(sys.argv[2]), threads=QUEUE + 3, said=journal.write))
+"""
+
 
 class Server:
     """A real process that listens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str) -> None:
         self.folder, self.port = folder, free_port()
         self.out = folder / "out"
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(folder), str(self.port)], stdout=out, stderr=out
+                [sys.executable, "-c", program, str(folder), str(self.port)], stdout=out, stderr=out
             )
         until(lambda: self.said("listening"), "the server to listen")
 
@@ -72,8 +93,8 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
+def running(folder: Path, program: str = PROGRAM) -> Iterator[Server]:
+    server = Server(folder, program)
     try:
         yield server
     finally:
@@ -128,13 +149,21 @@ def answered(server: Server) -> bool:
     return connection.getresponse().status == 200
 
 
+def picture(number: int) -> bytes:
+    """A PNG of about 100 kB, of another size for each number."""
+    pixels = np.random.default_rng(number).integers(0, 255, (180 + number, 180, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def test_under_load_no_request_that_a_connection_took_is_lost(tmp_path: Path) -> None:
-    with running(tmp_path) as server:
+    with running(tmp_path, CAPTIONER) as server:
         done, lost, started = [0] * CLIENTS, [], threading.Barrier(CLIENTS + 1)
 
         def client(number: int) -> None:
             connection: http.client.HTTPConnection | None = None
-            body = f"picture of client {number} ".encode() * 4000  # about 90 kB
+            body = picture(number)
             started.wait(30)
             while True:
                 if connection is None:
@@ -143,9 +172,11 @@ def test_under_load_no_request_that_a_connection_took_is_lost(tmp_path: Path) ->
                     except (ConnectionRefusedError, ConnectionResetError):
                         return  # the door is closed: nothing was sent
                 try:
-                    connection.request("POST", "/", body)
+                    connection.request("POST", "/invocations", body, {"Content-Type": "image/png"})
                     answer = connection.getresponse()
-                    assert (answer.status, answer.read()) == (200, body)
+                    content = answer.read()
+                    assert answer.status == 200, content
+                    assert json.loads(content)["caption"] == f"{len(body)} bytes"
                 except (OSError, http.client.HTTPException, AssertionError) as error:
                     lost.append(f"client {number} after {done[number]}: {error!r}")
                     return
@@ -164,7 +195,8 @@ def test_under_load_no_request_that_a_connection_took_is_lost(tmp_path: Path) ->
             thread.join(30)
         assert not lost
         assert server.said("drained")[0]["lost"] == 0
-        assert sum(done) >= 5 * CLIENTS
+        # What the server says that it answered is what the clients have.
+        assert [line["status"] for line in server.said("invocation")] == [200] * sum(done)
 
 
 def test_connections_that_are_idle_hold_nobody_up(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 from captioner.errors import BadData, BadParams
+from captioner.images import normalise
 from captioner.model.runtime import start_tensorflow
 from captioner.serve.application import DEADLINE_S, QUEUE, Application
 from captioner.serve.batching import LARGEST, Model
@@ -50,13 +51,16 @@ def serve(model_dir: Path, host: str, port: int) -> int:
 
 
 def load(model_dir: Path) -> Model:
-    """The model, with one caption already made: the first request must not pay for building the graph."""
+    """The model, with one caption already made: the first request must not pay for building the graph.
+
+    By the way that requests go, so that what reads pictures is loaded too.
+    """
     if not (model_dir / "1" / "saved_model.pb").is_file():
         raise BadData(f"{model_dir} holds no model: there is no 1/saved_model.pb in it.")
     from captioner.model.captioner import Captioner
 
     model = Captioner.load(model_dir, None)
-    model.caption([warm_up_image()])
+    model.caption([normalise(warm_up_image(), "warm-up")])
     return model
 
 
