@@ -10,10 +10,10 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help caption run down profile deploy test check format lock bench
+.PHONY: help caption run down profile deploy test conformance check format lock bench
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 caption: ## set up, then caption $(PHOTO) with the model that comes with the code: make caption PHOTO=photo.jpg
 	@$(SETUP) pipeline
@@ -38,6 +38,11 @@ deploy: ## bring the endpoint in line with the registry; CAPTIONER_AWS=real mean
 test: ## set up, then all tests (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+conformance: ## what AWS documents of SageMaker, tried on the local one; AWS=1: on AWS, for about a dollar (docs/local-sagemaker.md)
+	@$(SETUP) dev
+	@$(BIN)/python -m pytest --confcutdir=tests/conformance tests/conformance -p no:cacheprovider \
+		$(if $(AWS),--aws --image="$(IMAGE)" --role="$(ROLE)" --bucket="$(BUCKET)" --timeout=3600) $(ARGS)
 
 bench: ## set up, then the benchmarks (ARGS="extraction beam" runs some of them; docs/results.md)
 	@$(SETUP) bench

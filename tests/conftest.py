@@ -23,6 +23,9 @@ from tests.tiny_shipped import make_evaluated
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# It runs in a process of its own, where nothing of ours is imported: tests/test_conformance.py, `make conformance`.
+collect_ignore = ["conformance"]
+
 # A shell that starts us in the background has us ignore Ctrl-C, and our children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadInput, ServiceUnavailable
-from captioner.ports import Answer, Document, EndpointState, ModelVersion, Variant, VariantSpec
+from captioner.ports import Answer, Document, EndpointState, ModelVersion, Variant
+from captioner.release.facts import Live, LiveVariant, Place
+from captioner.release.health import Health
+from captioner.release.names import is_alarm_of, is_config_of, is_model_of
+from captioner.release.steps import Step
 
 
 class FakeRun:
@@ -128,30 +132,128 @@ def _written(path: Path, data: bytes) -> Path:
 
 
 class FakeEndpoint:
-    """`ports.Endpoint`: endpoints in memory that answer as the model they were given. `applied` counts real changes."""
+    """`ports.Endpoint`: endpoints in memory that answer as the model they were given.
 
-    def __init__(self) -> None:
+    `applied` lists the changes of an endpoint (name, variants), `done` every step, `healths` what `health` says next.
+    """
+
+    def __init__(self, local: bool = True) -> None:
+        self.place = Place(
+            "the fake AWS", local, "arn:aws:iam::123456789012:role/captioner", "captioner:1", "captioner"
+        )
         self.states: dict[str, EndpointState] = {}
-        self.applied: list[tuple[str, tuple[VariantSpec, ...], str, int]] = []
+        self.applied: list[tuple[str, tuple[Variant, ...]]] = []
+        self.done: list[Step] = []
         self.down = False
+        self.status = "InService"  # what a change ends as
+        self.healths: list[dict[str, Health]] = []
+        self.asked: list[tuple[float, float]] = []
+        self._made: dict[str, dict[str, dict[str, Any]]] = {"model": {}, "config": {}, "alarm": {}}
+        self._archives: set[str] = set()
+        self._tags: dict[str, dict[str, str]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
 
     def state(self, name: str) -> EndpointState | None:
         self._reach()
         return self.states.get(name)
 
-    def apply(
-        self, name: str, variants: Sequence[VariantSpec], instance_type: str, instances: int, wait_s: int
-    ) -> EndpointState:
+    def settle(self, name: str, wait_s: int) -> None:
         self._reach()
-        for one in variants:
-            if sha256_file(one.artifact) != one.digest:
-                raise BadData(f"{one.artifact} is not the model {one.digest[:12]}.")
-        live = tuple(Variant(one.name, one.weight, one.model_version, one.digest) for one in variants)
-        before = self.states.get(name)
-        if before is None or tuple(before.variants) != live:
-            self.applied.append((name, tuple(variants), instance_type, instances))
-            self.states[name] = EndpointState(name, "InService", f"{name}-config-{len(self.applied)}", live)
-        return self.states[name]
+
+    def live(self, name: str, digests: Sequence[str] = ()) -> Live:
+        self._reach()
+        state = self.states.get(name)
+        settings = self._made["config"].get(str(state.config) if state else "", {})
+        owned = {"model": is_model_of, "config": is_config_of, "alarm": is_alarm_of}
+        names = {kind: frozenset(one for one in found if owned[kind](name, one)) for kind, found in self._made.items()}
+        return Live(
+            place=self.place,
+            status=state.status if state else None,
+            config=state.config if state else None,
+            settings=settings,
+            variants=tuple(self._variants(state, settings)) if state else (),
+            tags=self._tags.get(name, {}),
+            models=names["model"],
+            configs=names["config"],
+            alarms=names["alarm"],
+            archives=frozenset(self._archives & set(digests)),
+        )
+
+    def carry_out(
+        self, name: str, steps: Sequence[Step], artifacts: Mapping[str, tuple[Path, str]], wait_s: int
+    ) -> None:
+        for step in steps:
+            self._reach()
+            self.done.append(step)
+            self._do(name, step, artifacts)
+
+    def health(self, name: str, variants: Sequence[str], since: float, until: float) -> dict[str, Health]:
+        self._reach()
+        self.asked.append((since, until))
+        return self.healths.pop(0) if len(self.healths) > 1 else self.healths[0]
+
+    def captured(self, name: str) -> int:
+        self._reach()
+        return 0
+
+    def _do(self, name: str, step: Step, artifacts: Mapping[str, tuple[Path, str]]) -> None:
+        request = dict(step.request)
+        if step.service in ("here", "s3") and step.digest:
+            if sha256_file(artifacts[step.digest][0]) != step.digest:
+                raise BadData(f"{artifacts[step.digest][0]} is not the model {step.digest[:12]}.")
+            self._archives |= {step.digest} if step.operation == "PutObject" else set()
+        elif step.operation in ("CreateModel", "CreateEndpointConfig", "PutMetricAlarm"):
+            kind, key = _KINDS[step.operation]
+            self._made[kind][request[key]] = request
+        elif step.operation in ("DeleteModel", "DeleteEndpointConfig"):
+            kind, key = _KINDS[step.operation.replace("Delete", "Create")]
+            del self._made[kind][request[key]]
+        elif step.operation == "DeleteAlarms":
+            for alarm in request["AlarmNames"]:
+                del self._made["alarm"][alarm]
+        elif step.operation in ("CreateEndpoint", "UpdateEndpoint"):
+            config = self._made["config"][request["EndpointConfigName"]]
+            live = [self._variant(one, one["InitialVariantWeight"]) for one in config["ProductionVariants"]]
+            self._counts[name] = {}
+            self._tags.setdefault(name, {}).update({one["Key"]: one["Value"] for one in request.get("Tags", ())})
+            self._change(name, request["EndpointConfigName"], live)
+        elif step.operation == "UpdateEndpointWeightsAndCapacities":
+            desired = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
+            state = self.states[name]
+            live = [dataclasses.replace(one, weight=desired[one.name]["DesiredWeight"]) for one in state.variants]
+            counts = {one: found["DesiredInstanceCount"] for one, found in desired.items() if len(found) > 2}
+            self._counts[name].update(counts)
+            self._change(name, str(state.config), live)
+        elif step.operation == "DeleteEndpoint":
+            del self.states[name]
+        elif step.operation == "AddTags":
+            self._tags.setdefault(name, {}).update({one["Key"]: one["Value"] for one in request["Tags"]})
+        elif step.operation == "DeleteTags":
+            for key in request["TagKeys"]:
+                del self._tags[name][key]
+
+    def _change(self, name: str, config: str, live: Sequence[Variant]) -> None:
+        self.applied.append((name, tuple(live)))
+        self.states[name] = EndpointState(name, self.status, config, tuple(live))
+
+    def _variant(self, config: Mapping[str, Any], weight: float) -> Variant:
+        environment = self._made["model"][config["ModelName"]]["PrimaryContainer"]["Environment"]
+        version, digest = environment["CAPTIONER_MODEL_VERSION"], environment["CAPTIONER_MODEL_DIGEST"]
+        return Variant(config["VariantName"], weight, version, digest)
+
+    def _variants(self, state: EndpointState, settings: Mapping[str, Any]) -> Iterator[LiveVariant]:
+        configs = {one["VariantName"]: one for one in settings.get("ProductionVariants", ())}
+        for one in state.variants:
+            config = configs.get(one.name, {})
+            count = self._counts.get(state.name, {}).get(one.name, config.get("InitialInstanceCount"))
+            kind, model = config.get("InstanceType", ""), config.get("ModelName", "")
+            yield LiveVariant(one.name, one.weight, count, kind, model, one.model_version, one.digest)
+        for config in settings.get("ShadowProductionVariants", ()):
+            one = self._variant(config, config["InitialVariantWeight"])
+            count, kind = config["InitialInstanceCount"], config["InstanceType"]
+            yield LiveVariant(
+                one.name, one.weight, count, kind, config["ModelName"], one.model_version, one.digest, True
+            )
 
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer:
         self._reach()
@@ -166,6 +268,13 @@ class FakeEndpoint:
     def _reach(self) -> None:
         if self.down:
             raise ServiceUnavailable("The endpoint does not answer: run `captioner up`.")
+
+
+_KINDS = {
+    "CreateModel": ("model", "ModelName"),
+    "CreateEndpointConfig": ("config", "EndpointConfigName"),
+    "PutMetricAlarm": ("alarm", "AlarmName"),
+}
 
 
 class FakeDocuments:

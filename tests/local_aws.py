@@ -10,7 +10,7 @@ import sys
 import tarfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ def model_archive(files: Mapping[str, bytes]) -> bytes:
 class LocalAws:
     """One emulator process on `home`."""
 
-    def __init__(self, home: Path, startup_s: float = 30) -> None:
-        self.home, self.startup_s = home, startup_s
+    def __init__(self, home: Path, startup_s: float = 30, options: Sequence[str] = ()) -> None:
+        self.home, self.startup_s, self.options = home, startup_s, options
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.account = Account(self.url, LOCAL_REGION, LOCAL_ROLE, "local/captioner:latest", LOCAL_BUCKET)
@@ -60,7 +60,7 @@ class LocalAws:
         command = [sys.executable, "-m", "captioner.emulator", "--port", str(self.port), "--home", str(home)]
         with (home / "emulator.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--startup-timeout", str(self.startup_s), "--allow-local-exec"],
+                [*command, "--startup-timeout", str(self.startup_s), "--allow-local-exec", *self.options],
                 stdout=log,
                 stderr=log,
                 env=dict(os.environ),
@@ -117,8 +117,8 @@ class LocalAws:
         self.client("sagemaker").create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=LOCAL_ROLE)
         return name
 
-    def config(self, name: str, variants: Mapping[str, tuple[str, float]], instances: int = 1) -> str:
-        """An endpoint config; `variants` maps a name to (model, weight)."""
+    def config(self, name: str, variants: Mapping[str, tuple[str, float]], instances: int = 1, **more: Any) -> str:
+        """An endpoint config; `variants` maps a name to (model, weight), `more` is passed on."""
         production = [
             {
                 "VariantName": variant,
@@ -129,7 +129,7 @@ class LocalAws:
             }
             for variant, (model, weight) in variants.items()
         ]
-        self.client("sagemaker").create_endpoint_config(EndpointConfigName=name, ProductionVariants=production)
+        self.client("sagemaker").create_endpoint_config(EndpointConfigName=name, ProductionVariants=production, **more)
         return name
 
     def endpoint(self, name: str, config: str) -> dict[str, Any]:

@@ -33,7 +33,16 @@ LONGEST_MODULE = 320  # about 300: a formatter's line breaks must not split a mo
 # Imported by every stage, and none of them decides what a stage computes: the wording of errors, the places of files,
 # the progress bar, protocols, and the reader of values that DVC tracks as params already. As deps, a reworded
 # message would train every model again.
-PLUMBING = {"errors.py", "params.py", "paths.py", "ports.py", "progress.py", "settings.py"}
+PLUMBING = {
+    "errors.py",
+    "params.py",
+    "deployparams.py",
+    "section.py",
+    "paths.py",
+    "ports.py",
+    "progress.py",
+    "settings.py",
+}
 
 
 def verbs() -> dict[str, list[str]]:

@@ -1,12 +1,14 @@
 """A program that keeps the container contract and nothing else, for tests of the local SageMaker's states.
 
-Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_FILE=path waits
-until that file exists, HANG_FILE=path makes /ping hang while that file exists. The body of an invocation chooses the
-answer: ``status 400 text``, ``hang``, ``big``; else JSON about the request and the model's identity.
+Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
+five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
+STOP=ignore does not end on SIGTERM, CAPTION is what it says. The body of an invocation chooses the answer: ``status
+400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the request and the model's identity.
 """
 
 import json
 import os
+import signal
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +23,8 @@ class Container(BaseHTTPRequestHandler):
         while hang and Path(hang).exists():
             time.sleep(0.05)
         waiting = os.environ.get("START_FILE")
-        ready = os.environ.get("START") != "never" and (not waiting or Path(waiting).exists())
+        late = time.monotonic() < STARTED + float(os.environ.get("START_AFTER", "0"))
+        ready = os.environ.get("START") != "never" and not late and (not waiting or Path(waiting).exists())
         self.reply(200 if ready else 503, b"")
 
     def do_POST(self):
@@ -33,8 +36,12 @@ class Container(BaseHTTPRequestHandler):
             return self.reply(200, b"x" * 6_291_457)
         if body == b"hang":
             time.sleep(1)
+        if body.startswith(b"sleep "):
+            time.sleep(float(body.split()[1]))
+        if body == b"drip":
+            return self.drip()
         answer = {
-            "caption": "a tiny answer",
+            "caption": os.environ.get("CAPTION", "a tiny answer"),
             "bytes": len(body),
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "files": sorted(str(p.relative_to(MODEL)) for p in MODEL.rglob("*") if p.is_file()),
@@ -45,6 +52,15 @@ class Container(BaseHTTPRequestHandler):
             },
         }
         self.reply(200, json.dumps(answer).encode(), {"X-Amzn-SageMaker-Custom-Attributes": "from the container"})
+
+    def drip(self):
+        """A byte every tenth of a second, for ten seconds: never silent, never done in time."""
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        for _ in range(100):
+            self.wfile.write(b".")
+            time.sleep(0.1)
 
     def reply(self, status, body, headers=None):
         self.send_response(status)
@@ -58,11 +74,16 @@ class Container(BaseHTTPRequestHandler):
         pass
 
 
-def option(name):
-    return sys.argv[sys.argv.index(name) + 1]
+def option(name, otherwise):
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else otherwise
 
 
-MODEL = Path(option("--model-dir"))
+MODEL = Path(option("--model-dir", "/opt/ml/model"))
+STARTED = time.monotonic()
+# As the first process of a container nothing would end it otherwise.
+signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("STOP") == "ignore" else lambda *_: os._exit(0))
 if os.environ.get("START") == "crash":
     sys.exit("the tiny container crashes on purpose")
-ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Container).serve_forever()
+# In Docker (no --port) the caller is outside; anywhere else nobody outside is meant to call.
+HOST = "127.0.0.1" if "--port" in sys.argv else "0.0.0.0"
+ThreadingHTTPServer((HOST, int(option("--port", "8080"))), Container).serve_forever()

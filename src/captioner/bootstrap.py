@@ -165,7 +165,7 @@ def _ship(app: App, candidate: str) -> Any:
 def _deploy(app: App) -> Any:
     from captioner.stages import deploy
 
-    return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name)
+    return deploy.run(app.params.deploy, app.paths, app.registry(), app.endpoint(), app.name, app.documents())
 
 
 PER_CANDIDATE = ("train", "export", "evaluate", "ship")

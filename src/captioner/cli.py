@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import image, local, release
+from captioner.commands import deploy, image, local, package, release
 from captioner.commands.adding import as_json
 from captioner.commands.showing import show
 from captioner.errors import BadEnvironment, BadInput, CaptionerError
@@ -30,7 +30,6 @@ STAGE_VERBS = {
     "export": "one artifact from image bytes to caption",
     "evaluate": "caption the test split with the artifact and score it",
     "register": "put the candidates into the MLflow registry, through the gate",
-    "deploy": "bring the endpoint in line with champion and challenger",
     "ship": "make an evaluated candidate the model that comes with the code (models/shipped)",
 }
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -87,8 +86,6 @@ def parser() -> argparse.ArgumentParser:
         stage.set_defaults(stage=name, candidate=None)
         if name in ("train", "export", "evaluate", "ship"):
             stage.add_argument("candidate", help="a name from params.yaml's candidates")
-        if name == "deploy":
-            image.add_image(verb, stage.add_subparsers(metavar="ACTION"))
 
     caption = verb("caption", _caption, "caption images: files, folders or URLs")
     caption.add_argument("images", nargs="*", metavar="IMAGE|FOLDER|URL")
@@ -110,7 +107,9 @@ def parser() -> argparse.ArgumentParser:
         "(default: NAME-explained.png, explained/)",
     )
 
+    image.add_image(verb, deploy.add(verb))
     local.add(verb)
+    package.add(verb)
     release.add(verb)
 
     profile = verb("profile", None, "choose what params.yaml holds")

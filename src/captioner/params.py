@@ -11,21 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from captioner.deployparams import DeployParams as DeployParams
 from captioner.errors import BadParams
+from captioner.section import Section, Share
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 View = Literal["flip", "zoom", "zoom-flip"]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Section(BaseModel):
-    """One section of params.yaml: frozen, strict, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class SampleParams(Section):
@@ -188,13 +183,6 @@ class RegisterParams(Section):
     first_champion: Literal["shipped"] | None = Field(
         default=None, description="shipped: while there is no champion, the model in models/shipped is registered first"
     )
-
-
-class DeployParams(Section):
-    instance_type: str
-    instances: int = Field(ge=1)
-    challenger_share: Share
-    max_wait_s: int = Field(ge=1, default=600)
 
 
 class Params(Section):

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from captioner.release.facts import Live
+    from captioner.release.health import Health
+    from captioner.release.steps import Step
 
 
 class Run(Protocol):
@@ -92,17 +97,6 @@ class EndpointState:
 
 
 @dataclass(frozen=True)
-class VariantSpec:
-    """What a variant should be: an artifact in the local file system, and the share of traffic it gets."""
-
-    name: str
-    artifact: Path
-    digest: str
-    model_version: str
-    weight: float
-
-
-@dataclass(frozen=True)
 class Answer:
     """What the endpoint said, and which variant said it."""
 
@@ -114,10 +108,22 @@ class Endpoint(Protocol):
     """A SageMaker endpoint with production variants. Implementations: boto3; the fake of the tests."""
 
     def state(self, name: str) -> EndpointState | None: ...
-    def apply(
-        self, name: str, variants: Sequence[VariantSpec], instance_type: str, instances: int, wait_s: int
-    ) -> EndpointState:
-        """Make the endpoint be these variants: create or update, wait, verify that it is, collect garbage."""
+    def live(self, name: str, digests: Sequence[str] = ()) -> Live:
+        """Everything that there is of the endpoint; which of `digests` have their artifact stored."""
+
+    def settle(self, name: str, wait_s: int) -> None:
+        """Wait until nobody is changing it."""
+
+    def carry_out(
+        self, name: str, steps: Sequence[Step], artifacts: Mapping[str, tuple[Path, str]], wait_s: int
+    ) -> None:
+        """Do the steps of a plan, in order; `artifacts` maps a digest to its file and version."""
+
+    def health(self, name: str, variants: Sequence[str], since: float, until: float) -> Mapping[str, Health]:
+        """How variants fared between two times, in seconds since the epoch."""
+
+    def captured(self, name: str) -> int:
+        """How many objects of captured data there are."""
 
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer: ...
 

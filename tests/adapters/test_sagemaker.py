@@ -10,11 +10,14 @@ import pytest
 
 from captioner.adapters.aws import account
 from captioner.adapters.sagemaker import SageMakerEndpoint
-from captioner.adapters.sagemaker_plan import base, is_config_of, is_model_of
-from captioner.errors import BadData, BadEnvironment, BadImage, BadInput, BadParams, ServiceUnavailable
+from captioner.errors import BadData, BadEnvironment, BadImage, BadInput, BadParams, GateFailed, ServiceUnavailable
+from captioner.params import DeployParams
 from captioner.paths import Paths
-from captioner.ports import VariantSpec
+from captioner.ports import EndpointState
 from captioner.records import write_json
+from captioner.release.facts import Wanted, WantedVariant
+from captioner.release.names import base, is_alarm_of, is_config_of, is_model_of
+from captioner.release.plan import Plan, plan
 from captioner.settings import Settings
 from tests.local_aws import LocalAws, model_archive
 
@@ -25,15 +28,49 @@ def endpoint(local_aws: LocalAws, settings: Settings, paths: Paths) -> SageMaker
     return SageMakerEndpoint(settings, paths, dataclasses.replace(local_aws.account, image=local_aws.image()))
 
 
-def spec(folder: Path, name: str, version: str, weight: float, content: bytes | None = None) -> VariantSpec:
+PARAMS = DeployParams(instance_type="ml.m5.large", instances=1, challenger_share=0.5, max_wait_s=60)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A variant to deploy, and the file of its artifact."""
+
+    variant: WantedVariant
+    artifact: Path
+
+    @property
+    def digest(self) -> str:
+        return self.variant.digest
+
+    def but(self, **values: object) -> "Spec":
+        return Spec(dataclasses.replace(self.variant, **values), self.artifact)
+
+
+def spec(folder: Path, name: str, version: str, weight: float, content: bytes | None = None) -> Spec:
     data = model_archive({"1/saved_model.pb": content or version.encode()})
     artifact = folder / f"{name}-{version}.tar.gz"
     artifact.write_bytes(data)
-    return VariantSpec(name, artifact, hashlib.sha256(data).hexdigest(), version, weight)
+    return Spec(WantedVariant(name, version, hashlib.sha256(data).hexdigest(), weight), artifact)
 
 
-def apply(endpoint: SageMakerEndpoint, name: str, *specs: VariantSpec):
-    return endpoint.apply(name, specs, "ml.m5.large", 1, 60)
+def planned(endpoint: SageMakerEndpoint, name: str, *specs: Spec, **params: object) -> Plan:
+    wanted = Wanted(name, tuple(one.variant for one in specs), DeployParams(**{**PARAMS.model_dump(), **params}))
+    return plan(wanted, endpoint.live(name, [one.digest for one in specs]))
+
+
+def apply(endpoint: SageMakerEndpoint, name: str, *specs: Spec, **params: object) -> EndpointState:
+    todo = planned(endpoint, name, *specs, **params)
+    artifacts = {one.digest: (one.artifact, one.variant.version) for one in specs}
+    endpoint.carry_out(name, todo.steps, artifacts, todo.wait_s)
+    after = endpoint.state(name)
+    assert after is not None
+    return after
+
+
+def unknown_image(local_aws: LocalAws, settings: Settings, paths: Paths) -> SageMakerEndpoint:
+    """The adapter with an image that serves well here and is refused there."""
+    program = [local_aws.image().removeprefix("local-exec:"), "serve"]
+    return SageMakerEndpoint(settings, paths, dataclasses.replace(local_aws.account, image="else/where:1"), program)
 
 
 def owned(local_aws: LocalAws, name: str) -> tuple[list[str], list[str]]:
@@ -62,6 +99,7 @@ def test_applying_the_same_again_changes_nothing(
 ) -> None:
     one = spec(tmp_path, "champion", "1", 1.0)
     first = apply(endpoint, "ada-same", one)
+    assert planned(endpoint, "ada-same", one).steps == ()
     modified, pids = local_aws.describe("ada-same")["LastModifiedTime"], local_aws.instances("ada-same", "champion")
     assert apply(endpoint, "ada-same", one) == first
     assert local_aws.describe("ada-same")["LastModifiedTime"] == modified
@@ -74,7 +112,7 @@ def test_other_weights_keep_config_and_processes(
     champion, challenger = spec(tmp_path, "champion", "1", 0.5), spec(tmp_path, "challenger", "2", 0.5)
     before = apply(endpoint, "ada-weights", champion, challenger)
     pid = local_aws.instances("ada-weights", "champion")[0]["pid"]
-    heavier = [dataclasses.replace(champion, weight=1.0), dataclasses.replace(challenger, weight=0.0)]
+    heavier = [champion.but(weight=1.0), challenger.but(weight=0.0)]
     after = apply(endpoint, "ada-weights", *heavier)
     assert [v.weight for v in after.variants] == [1.0, 0.0]
     assert after.config == before.config
@@ -100,7 +138,7 @@ def test_a_rolled_back_update_is_not_taken_for_success(
     endpoint: SageMakerEndpoint, local_aws: LocalAws, settings: Settings, paths: Paths, tmp_path: Path
 ) -> None:
     good = apply(endpoint, "ada-back", spec(tmp_path, "champion", "1", 1.0))
-    broken = SageMakerEndpoint(settings, paths, dataclasses.replace(local_aws.account, image="else/where:1"))
+    broken = unknown_image(local_aws, settings, paths)
     with pytest.raises(BadEnvironment, match=r"not changed, its old variants still answer: .*only knows") as raised:
         apply(broken, "ada-back", spec(tmp_path, "champion", "2", 1.0))
     assert "\n" not in str(raised.value)
@@ -120,14 +158,28 @@ def test_a_variant_that_answers_as_another_model_is_found_out(
     program.write_text(f'#!/bin/sh\nexport CAPTIONER_MODEL_DIGEST=other\nexec {local_aws.home}/tiny "$@"\n')
     program.chmod(0o755)
     liar = SageMakerEndpoint(settings, paths, dataclasses.replace(local_aws.account, image=f"local-exec:{program}"))
-    with pytest.raises(BadEnvironment, match="champion of ada-liar answers as model other, not"):
+    with pytest.raises(GateFailed, match=r"Version 1 is not deployed: asked for .* it answers as model other, not"):
         apply(liar, "ada-liar", spec(tmp_path, "champion", "1", 1.0))
+
+
+def test_an_image_that_serves_something_else_is_found_out(
+    local_aws: LocalAws, settings: Settings, paths: Paths, tmp_path: Path
+) -> None:
+    """The model is fine by itself; the endpoint's container answers with another caption."""
+    program = tmp_path / "stale"
+    program.write_text(f'#!/bin/sh\nexport CAPTION="an old answer"\nexec {local_aws.home}/tiny "$@"\n')
+    program.chmod(0o755)
+    honest = [local_aws.image().removeprefix("local-exec:"), "serve"]
+    where = dataclasses.replace(local_aws.account, image=f"local-exec:{program}")
+    stale = SageMakerEndpoint(settings, paths, where, honest)
+    with pytest.raises(BadEnvironment, match=r"not with what was deployed: .*'an old answer' .*instead of 'a tiny"):
+        apply(stale, "ada-stale", spec(tmp_path, "champion", "1", 1.0))
 
 
 def test_a_failed_endpoint_is_replaced(
     endpoint: SageMakerEndpoint, local_aws: LocalAws, settings: Settings, paths: Paths, tmp_path: Path
 ) -> None:
-    broken = SageMakerEndpoint(settings, paths, dataclasses.replace(local_aws.account, image="else/where:1"))
+    broken = unknown_image(local_aws, settings, paths)
     with pytest.raises(BadEnvironment, match="ada-failed is Failed"):
         apply(broken, "ada-failed", spec(tmp_path, "champion", "1", 1.0))
     assert apply(endpoint, "ada-failed", spec(tmp_path, "champion", "1", 1.0)).status == "InService"
@@ -138,12 +190,12 @@ def test_an_artifact_goes_up_once_and_only_as_what_it_says(
 ) -> None:
     one = spec(tmp_path, "champion", "1", 1.0, content=b"only here")
     with pytest.raises(BadData, match="SHA-256 differs"):
-        apply(endpoint, "ada-digest", dataclasses.replace(one, digest="0" * 64))
+        apply(endpoint, "ada-digest", one.but(digest="0" * 64))
     assert endpoint.state("ada-digest") is None
     apply(endpoint, "ada-digest", one)
     key = f"models/{one.digest}/model.tar.gz"
     before = local_aws.client("s3").head_object(Bucket="captioner", Key=key)["LastModified"]
-    apply(endpoint, "ada-digest", dataclasses.replace(one, weight=0.7))
+    apply(endpoint, "ada-digest", one.but(weight=0.7))
     assert local_aws.client("s3").head_object(Bucket="captioner", Key=key)["LastModified"] == before
 
 
@@ -203,3 +255,4 @@ def test_names_fit_and_tell_endpoints_apart() -> None:
     assert is_model_of("a", f"a-m-{'0' * 12}-{'1' * 8}")
     assert not is_model_of("a", f"a-b-m-{'0' * 12}-{'1' * 8}")
     assert not is_config_of("a", f"a-2-c-{'0' * 12}")
+    assert is_alarm_of("a", f"a-a-champion-model-errors-{'1' * 8}")

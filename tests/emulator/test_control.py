@@ -5,6 +5,15 @@ from botocore.exceptions import ClientError
 
 from tests.local_aws import LocalAws
 
+ROLE = "arn:aws:iam::123456789012:role/any"
+TAGS = [{"Key": "owner", "Value": "test"}]
+CAPTURE = {
+    "EnableCapture": True,
+    "InitialSamplingPercentage": 50,
+    "DestinationS3Uri": "s3://captioner/captured",
+    "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+}
+
 
 def refused(call, **request) -> tuple[str, str]:
     with pytest.raises(ClientError) as error:
@@ -64,6 +73,9 @@ def test_a_model_needs_its_data_and_a_moderate_environment(local_aws: LocalAws) 
     assert "100" in refused(create, ModelName="ctl-x", PrimaryContainer=many)[1]
     large = container(local_aws, **{f"K{n}": "v" * 1000 for n in range(40)})
     assert "32768" in refused(create, ModelName="ctl-x", PrimaryContainer=large)[1]
+    # Bytes, not characters: 1,000 of these have 2,000.
+    wide = container(local_aws, KEY="ä" * 1000)
+    assert "2000 bytes; the limit is 1024" in refused(create, ModelName="ctl-x", PrimaryContainer=wide)[1]
     assert "PrimaryContainer" in refused(create, ModelName="ctl-x")[1]
 
 
@@ -98,11 +110,74 @@ def test_a_config_that_cannot_work_is_refused(local_aws: LocalAws) -> None:
     assert "Could not find model" in attempt({**good, "ModelName": "nobody"})
     assert "enum" in attempt({**good, "InstanceType": "ml.huge"})
     assert "InitialInstanceCount" in attempt({key: good[key] for key in good if key != "InitialInstanceCount"})
-    assert "serverless" in attempt(
-        {"VariantName": "a", "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}}
+    assert "needs InstanceType and InitialInstanceCount, or a ServerlessConfig" in attempt(
+        {key: good[key] for key in ("VariantName", "ModelName")}
     )
+    assert "does not have AsyncInferenceConfig" in attempt(
+        good, AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://captioner/out"}}
+    )
+    assert "exactly one production variant" in attempt(
+        good, {**good, "VariantName": "b"}, ShadowProductionVariants=[{**good, "VariantName": "c"}]
+    )
+    assert "must be unique" in attempt(good, ShadowProductionVariants=[good])
     eleven = [{**good, "VariantName": f"v{n}"} for n in range(11)]
     assert "less than or equal to 10" in attempt(*eleven)
+
+
+def test_a_serverless_variant_excludes_what_it_excludes_on_aws(local_aws: LocalAws) -> None:
+    client = local_aws.client("sagemaker")
+    serverless = {
+        "VariantName": "only",
+        "ModelName": local_aws.model("ctl-serverless"),
+        "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5},
+    }
+
+    def attempt(*variants: dict, **more) -> str:
+        call = client.create_endpoint_config
+        return refused(call, EndpointConfigName="ctl-serverless", ProductionVariants=list(variants), **more)[1]
+
+    vpc = {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}
+    assert "cannot be used with more than one variant" in attempt(serverless, {**serverless, "VariantName": "b"})
+    assert "cannot be used with DataCaptureConfig" in attempt(serverless, DataCaptureConfig=CAPTURE)
+    assert "cannot be used with VpcConfig, EnableNetworkIsolation" in attempt(
+        serverless, VpcConfig=vpc, EnableNetworkIsolation=True, ExecutionRoleArn=ROLE
+    )
+    assert "takes no InstanceType" in attempt({**serverless, "InstanceType": "ml.m5.large"})
+    assert "multiple of 1024" in attempt(
+        {**serverless, "ServerlessConfig": {"MemorySizeInMB": 1500, "MaxConcurrency": 1}}
+    )
+    client.create_endpoint_config(EndpointConfigName="ctl-serverless", ProductionVariants=[serverless])
+    (found,) = local_aws.endpoint("ctl-serverless", "ctl-serverless")["ProductionVariants"]
+    assert found["CurrentServerlessConfig"] == serverless["ServerlessConfig"]
+    assert "CurrentInstanceCount" not in found
+
+
+def test_a_config_is_described_with_all_that_it_was_given(local_aws: LocalAws) -> None:
+    client = local_aws.client("sagemaker")
+    variant = {"ModelName": local_aws.model("ctl-full"), "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    given = {
+        "ProductionVariants": [{**variant, "VariantName": "live", "InitialVariantWeight": 1.0}],
+        "ShadowProductionVariants": [{**variant, "VariantName": "shade", "InitialVariantWeight": 0.5}],
+        "DataCaptureConfig": CAPTURE,
+        "KmsKeyId": "alias/ours",
+        "ExecutionRoleArn": ROLE,
+        "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
+        "EnableNetworkIsolation": True,
+    }
+    made = client.create_endpoint_config(EndpointConfigName="ctl-full", Tags=TAGS, **given)
+    found = client.describe_endpoint_config(EndpointConfigName="ctl-full")
+    assert {member: found[member] for member in given} == given
+    assert client.list_tags(ResourceArn=made["EndpointConfigArn"])["Tags"] == TAGS
+    endpoint = local_aws.endpoint("ctl-full", "ctl-full")
+    assert endpoint["DataCaptureConfig"] == {
+        "EnableCapture": True,
+        "CaptureStatus": "Started",
+        "CurrentSamplingPercentage": 50,
+        "DestinationS3Uri": "s3://captioner/captured",
+        "KmsKeyId": "",
+    }
+    (shadow,) = endpoint["ShadowProductionVariants"]
+    assert (shadow["VariantName"], shadow["CurrentInstanceCount"]) == ("shade", 1)
 
 
 def test_lists_come_in_pages(local_aws: LocalAws) -> None:

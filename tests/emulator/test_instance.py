@@ -9,7 +9,7 @@ import pytest
 
 from captioner.emulator import instance
 from captioner.emulator.children import Children
-from captioner.emulator.instance import Container, Instance, Site, command
+from captioner.emulator.instance import Container, Instance, Site
 from captioner.errors import BadData
 from tests.local_aws import TINY, until
 
@@ -49,21 +49,6 @@ def start(started: list[Instance], site: Site, container: Container, **more: flo
     started.append(one)
     one.start()
     return one
-
-
-@pytest.mark.parametrize(
-    "image",
-    ["local/captioner:latest", "1.dkr.ecr.eu-west-1.amazonaws.com/a/captioner:1", "captioner", "x/captioner@sha256:ab"],
-)
-def test_our_image_is_captioner_serve(image: str, tmp_path: Path) -> None:
-    program = command(Container(image, {}, None), tmp_path, local_exec=False)
-    assert program[:4] == [sys.executable, "-m", "captioner", "serve"]
-
-
-@pytest.mark.parametrize("image", ["local-exec:/bin/sh", "tensorflow/serving:2", "notcaptioner:1", "x/captioner-gpu:1"])
-def test_no_other_image_runs(image: str, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="cannot run here"):
-        command(Container(image, {}, None), tmp_path, local_exec=False)
 
 
 def test_a_container_sees_no_settings_and_no_credentials(

@@ -1,11 +1,16 @@
 """InvokeEndpoint: who answers, what is passed on, what is refused."""
 
+import itertools
 import json
+import math
 from collections import Counter
 
 import pytest
 from botocore.exceptions import ClientError
 
+from captioner.emulator.children import Children
+from captioner.emulator.fleet import Fleet, VariantPlan
+from captioner.emulator.instance import Container, Site
 from tests.local_aws import LocalAws
 
 
@@ -95,3 +100,47 @@ def test_all_weights_zero_is_said(local_aws: LocalAws) -> None:
     local_aws.endpoint("run-zero", "run-zero-c")
     assert "weight 0" in str(refused(local_aws, "run-zero"))
     assert invoke(local_aws, "run-zero", TargetVariant="champion")["InvokedProductionVariant"] == "champion"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"TargetModel": "a.tar.gz"},
+        {"TargetContainerHostname": "a"},
+        {"InferenceComponentName": "a"},
+        {"SessionId": "a"},
+    ],
+)
+def test_what_only_other_endpoints_take_is_refused(local_aws: LocalAws, endpoint: str, member: dict[str, str]) -> None:
+    error = refused(local_aws, endpoint, **member)
+    assert error.response["Error"]["Code"] == "ValidationError"
+    assert next(iter(member)) in str(error)
+
+
+def test_twenty_thousand_decisions_are_within_the_binomial_interval(local_aws: LocalAws) -> None:
+    """90/10: 20,000 by the fleet itself, 1,000 over HTTP; both within the 99.9 % interval of a fair draw."""
+    site = Site(Children(), None, local_aws.home / "none", startup_s=1)  # type: ignore[arg-type]
+    nothing = Container("captioner", {}, None)
+    for seed in range(3):
+        plans = [VariantPlan("champion", nothing, 0, 9), VariantPlan("challenger", nothing, 0, 1)]
+        fleet = Fleet(f"decisions-{seed}", plans, site, 1)
+        chosen = Counter(fleet.choose() for _ in range(20_000))
+        assert sum(chosen.values()) == 20_000
+        least, most = binomial_interval(20_000, 0.1)
+        assert (least, most) == (1862, 2141)
+        assert least <= chosen["challenger"] <= most
+    local_aws.model("decide-m")
+    local_aws.config("decide-c", {"champion": ("decide-m", 0.9), "challenger": ("decide-m", 0.1)})
+    local_aws.endpoint("decide", "decide-c")
+    answered = Counter(invoke(local_aws, "decide")["InvokedProductionVariant"] for _ in range(1000))
+    least, most = binomial_interval(1000, 0.1)
+    assert least <= answered["challenger"] <= most
+
+
+def binomial_interval(n: int, p: float, confidence: float = 0.999) -> tuple[int, int]:
+    """The counts that leave at most half of 1 - confidence on either side, exactly."""
+    tail = (1 - confidence) / 2
+    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(n + 1)]
+    chances = [math.exp(log + k * math.log(p) + (n - k) * math.log(1 - p)) for k, log in enumerate(logs)]
+    below = list(itertools.accumulate(chances))
+    return next(k for k in range(n + 1) if below[k] > tail), next(k for k in range(n + 1) if 1 - below[k] <= tail)

@@ -15,7 +15,7 @@ import pytest
 
 from captioner.cli import parser
 from captioner.emulator.children import HOST
-from captioner.emulator.instance import Container, command
+from captioner.emulator.programs import command
 from tests.infra.dockerfiles import instructions, is_sent, stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def last(name: str) -> list[str]:
 
 
 def test_it_runs_exactly_what_the_local_variants_run() -> None:
-    local = command(Container("local/captioner:latest", {}, None), Path("/opt/ml/model"), local_exec=False)
+    local = command("local/captioner:latest", Path("/opt/ml/model"), local_exec=False, programs={})
     program, *arguments = [*last("ENTRYPOINT"), *CONTRACT]
     assert Path(program).name == "python"
     assert arguments == local[1 : 1 + len(arguments)]
@@ -105,7 +105,7 @@ def test_only_what_is_copied_is_sent() -> None:
         sent += [path for name in files if is_sent(path := (place / name).as_posix(), IGNORE)]
     strangers = [path for path in sent if not any(path == one or path.startswith(f"{one}/") for one in copied())]
     assert not strangers
-    assert {Path(path).suffix for path in sent if path.startswith("src/")} == {".py", ".typed"}
+    assert {Path(path).suffix for path in sent if path.startswith("src/")} <= {".py", ".typed", ".json"}
     assert sum((ROOT / path).stat().st_size for path in sent) < 3_000_000
 
 

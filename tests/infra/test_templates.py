@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from typing import Any
 import pytest
 
 from captioner.adapters.aws import LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Account
-from captioner.adapters.s3 import upload
-from captioner.digests import sha256_file
+from captioner.release import names
 from tests.infra.policies import allowed, as_list
 from tests.infra.templates import ACCOUNT, BASE, FOLDER, WATCH, load, resolved
 from tests.moto_server import moto_server
@@ -159,10 +157,10 @@ def test_the_repository_is_named_as_the_serving_image_must_be(moto: Moto) -> Non
     (found,) = moto.client("ecr").describe_repositories(repositoryNames=["captioner"])["repositories"]
     assert found["imageTagMutability"] == "IMMUTABLE"
     assert found["repositoryUri"] == moto.outputs("base")["RepositoryUri"]
-    from captioner.emulator.instance import Container, command
+    from captioner.emulator.programs import command
 
     # The local SageMaker takes it for the same program.
-    assert command(Container(f"{found['repositoryUri']}:1", {}, None), Path("m"), local_exec=False)
+    assert command(f"{found['repositoryUri']}:1", Path("m"), local_exec=False, programs={})
 
 
 def test_only_the_right_ones_may_become_each_role(moto: Moto) -> None:
@@ -422,13 +420,24 @@ def test_without_key_and_vpc_the_roles_lack_both(moto: Moto) -> None:
     assert not allowed(moto.statements(role), "ec2:CreateNetworkInterface", arn("ec2", "subnet/subnet-1"))
 
 
-def test_models_are_put_where_the_roles_look_for_them(moto: Moto, tmp_path: Path) -> None:
-    archive = tmp_path / "model.tar.gz"
-    archive.write_bytes(b"a model")
-    where = replace(moto.account, bucket="ours")
-    url = upload(where, archive, sha256_file(archive))
-    key = url.removeprefix("s3://ours/")
-    assert key != url
-    for role, action in (("Execution", "s3:GetObject"), ("Deployer", "s3:PutObject")):
-        statements = moto.statements(moto.outputs("base")[f"{role}RoleArn"])
-        assert allowed(statements, action, OBJECT + key)
+def test_the_roles_reach_what_deploy_makes_and_where_it_puts_it(moto: Moto) -> None:
+    def may(role: str, action: str, resource: str) -> bool:
+        return allowed(moto.statements(moto.outputs("base")[f"{role}RoleArn"]), action, resource)
+
+    archive = OBJECT + names.archive_key("ab" * 32)
+    assert may("Execution", "s3:GetObject", archive)
+    assert may("Deployer", "s3:PutObject", archive)
+    for endpoint in (ENDPOINT, f"{ENDPOINT}-{'x' * 40}"):  # the long one's names are cut
+        captured = OBJECT + names.capture_prefix(endpoint) + "champion/2026/11/25/10/x.jsonl"
+        assert may("Execution", "s3:PutObject", captured)
+        assert may("Deployer", "s3:DeleteObject", captured)
+        experiment = OBJECT + names.experiment_key(endpoint)
+        assert may("Router", "s3:GetObject", experiment)
+        assert may("Deployer", "s3:PutObject", experiment)
+        model, config = names.model_name(endpoint, "ab" * 32, {}), names.config_name(endpoint, {})
+        assert may("Deployer", "sagemaker:CreateModel", arn("sagemaker", f"model/{model}"))
+        assert may("Deployer", "sagemaker:DeleteEndpointConfig", arn("sagemaker", f"endpoint-config/{config}"))
+        alarm = names.alarm_name(endpoint, "champion", "5xx", {})
+        assert may("Deployer", "cloudwatch:PutMetricAlarm", arn("cloudwatch", f"alarm:{alarm}"))
+    # Neither takes the other's alarms for its own.
+    assert not [one for one in alarms() if names.is_alarm_of(ENDPOINT, one["AlarmName"])]

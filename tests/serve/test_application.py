@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -115,6 +116,24 @@ def test_json_carries_a_batch_in_order(application: Application) -> None:
     assert [one["caption"] for one in answer["results"]] == ["picture 0", "picture 1", "picture 2"]
 
 
+@pytest.mark.parametrize("times", [1, 2], ids=["json", "json of json"])
+@pytest.mark.parametrize("number", [int, float])
+def test_the_first_apis_users_get_the_colours_that_they_sent(
+    application: Application, model: Model, times: int, number: type
+) -> None:
+    """Rows of pixels of R, G, B, which their client encodes twice; their old server inverted the colours."""
+    pixels = np.random.default_rng(1).integers(0, 256, (224, 224, 3))
+    pixels[0, :4] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 128, 255)
+    body: Any = pixels.astype(number).tolist()
+    for _ in range(times):
+        body = json.dumps(body)
+    status, answer, _ = call(application, body.encode(), "application/json")
+    assert (status, answer["caption"]) == (200, "picture 0")
+    with Image.open(io.BytesIO(model.seen[0][0][0])) as seen:
+        assert (seen.format, seen.mode) == ("PNG", "RGB")
+        assert np.array_equal(np.asarray(seen), pixels)
+
+
 def test_odd_pictures_are_made_plain_before_the_model_sees_them(application: Application, model: Model) -> None:
     assert call(application, picture("TIFF", "CMYK"), "application/x-image")[0] == 200
     with Image.open(io.BytesIO(model.seen[0][0][0])) as seen:
@@ -128,7 +147,18 @@ def test_odd_pictures_are_made_plain_before_the_model_sees_them(application: App
         (b"this is text", "image/jpeg", 400, "image"),
         (picture("JPEG")[:-20], "image/jpeg", 400, "image"),
         (b"{", "application/json", 400, "not JSON"),
-        (b"[1]", "application/json", 400, '"image"'),
+        (b"[1]", "application/json", 400, "each pixel the three numbers red, green, blue"),
+        (b"[[[1, 2]]]", "application/json", 400, "each pixel the three numbers"),
+        (b"[[[1, 2, 3]], []]", "application/json", 400, "each pixel the three numbers"),
+        (b'[[["1", "2", "3"]]]', "application/json", 400, "each pixel the three numbers"),
+        (b"[]", "application/json", 400, "each pixel the three numbers"),
+        (b"[[[0, 0, 256]]]", "application/json", 400, "whole numbers from 0 to 255"),
+        (b"[[[0, 0, -1]]]", "application/json", 400, "whole numbers from 0 to 255"),
+        (b"[[[0.1, 0.5, 0.9]]]", "application/json", 400, "not scaled or normalised"),
+        (b"[[[NaN, 0, 0]]]", "application/json", 400, "whole numbers from 0 to 255"),
+        (b"[" * 100_000, "application/json", 400, "not JSON"),
+        (b'"not JSON inside"', "application/json", 400, "not JSON"),
+        (b'"3"', "application/json", 400, '"image"'),
         (b"{}", "application/json", 400, '"image"'),
         (b'{"image": "x", "images": []}', "application/json", 400, '"images"'),
         (b'{"image": 3}', "application/json", 400, "base64 text"),

@@ -1,6 +1,7 @@
 """The real thing: an exported artifact, deployed by the stage, answers through the endpoint as it does in process."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,20 @@ def pictures() -> dict[str, bytes]:
     return forms
 
 
+def forms(picture: Image.Image) -> dict[str, tuple[bytes, str]]:
+    """A picture as a file, as the first API's users send it, and with red and blue exchanged."""
+    whole, swapped = io.BytesIO(), io.BytesIO()
+    picture.save(whole, "PNG")
+    Image.merge("RGB", picture.split()[::-1]).save(swapped, "PNG")
+    rows = json.dumps(np.asarray(picture).tolist())
+    return {
+        "picture": (whole.getvalue(), "image/png"),
+        "JSON": (rows.encode(), "application/json"),
+        "double JSON": (json.dumps(rows).encode(), "application/json"),
+        "blue": (swapped.getvalue(), "image/png"),
+    }
+
+
 def test_the_endpoint_answers_as_the_artifact_does(
     artifact: Path, local_aws: LocalAws, settings: Settings, paths: Paths
 ) -> None:
@@ -70,6 +85,13 @@ def test_the_endpoint_answers_as_the_artifact_does(
         assert answer.body["log_probability"] == pytest.approx(best.log_probability, abs=1e-4), name
         assert [one["caption"] for one in answer.body["alternatives"]] == [one.caption for one in others], name
         assert answer.body["model"] == {"version": "1", "digest": version.digest}
+
+    # The first API's payload: the picture as a nested list, in JSON of JSON. Its server once saw other colours.
+    small = Image.open(io.BytesIO(pictures()["grey"])).resize((224, 224)).convert("RGB")
+    red = Image.merge("RGB", (small.getchannel(0), *(small.getchannel(1).point(lambda v: v // 4),) * 2))
+    asked = {name: endpoint.invoke(NAME, data, kind).body for name, (data, kind) in forms(red).items()}
+    assert asked["double JSON"] == asked["JSON"] == asked["picture"]
+    assert asked["blue"]["log_probability"] != asked["picture"]["log_probability"]
 
     for bad in (b"", b"this is text", pictures()["plain"][:-200]):
         with pytest.raises(BadImage, match=r"image .*\.$"):

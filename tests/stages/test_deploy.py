@@ -37,7 +37,11 @@ def test_champion_and_challenger_share_the_traffic(registry: FakeRegistry, paths
     report = deploy.run(PARAMS, paths, registry, endpoint, NAME)
     assert report.changed
     assert variants(report) == {"champion": ("1", 0.75), "challenger": ("2", 0.25)}
-    assert endpoint.applied[0][2:] == ("ml.m5.large", 1)
+    config = next(step.request for step in endpoint.done if step.operation == "CreateEndpointConfig")
+    assert [(v["InstanceType"], v["InitialInstanceCount"]) for v in config["ProductionVariants"]] == [
+        ("ml.m5.large", 1),
+        ("ml.m5.large", 1),
+    ]
     assert endpoint.invoke(NAME, b"x", "image/png", "challenger").body["model"]["version"] == "2"
     written = json.loads(deploy.report_path(paths).read_text())
     assert written["endpoint"] == NAME

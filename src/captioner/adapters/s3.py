@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from captioner.adapters.aws import Account, code, in_our_words
+from captioner.adapters.aws import Account, code
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment
 from captioner.progress import track
 
 
-def upload(where: Account, artifact: Path, digest: str) -> str:
-    """The S3 URL of `artifact`, uploaded unless it is there already.
+def put_archive(client: Any, artifact: Path, digest: str, request: Mapping[str, str]) -> None:
+    """Upload `artifact` to the Bucket and Key of `request`, whose other members go with it.
 
-    Raises BadData when the file's SHA-256 is not `digest`, ServiceUnavailable, BadEnvironment.
+    Raises BadData when the file's SHA-256 is not `digest`.
     """
-    client = where.client("s3")
-    key = f"models/{digest}/model.tar.gz"
+    from boto3.exceptions import S3UploadFailedError
+    from boto3.s3.transfer import TransferConfig
+    from botocore.exceptions import ClientError
+
+    if sha256_file(artifact) != digest:
+        raise BadData(f"{artifact} is not the model {digest[:12]} any more: its SHA-256 differs.")
+    extra = {key: value for key, value in request.items() if key not in ("Bucket", "Key")}
     size = artifact.stat().st_size
-    with in_our_words(where, f"store the model in the bucket {where.bucket}"):
-        if _size(client, where.bucket, key) != size:
-            if sha256_file(artifact) != digest:
-                raise BadData(f"{artifact} is not the model {digest[:12]} any more: its SHA-256 differs.")
-            ensure_bucket(where, client)
-            with track("upload", size, "B") as progress:
-                client.upload_file(str(artifact), where.bucket, key, Callback=progress.advance)
-    return f"s3://{where.bucket}/{key}"
+    with track("upload", size, "B") as progress:
+        try:
+            # No threads: an interrupted upload must not go on behind its caller's back.
+            client.upload_file(
+                str(artifact),
+                request["Bucket"],
+                request["Key"],
+                ExtraArgs=extra or None,
+                Callback=progress.advance,
+                Config=TransferConfig(use_threads=False),
+            )
+        except S3UploadFailedError as error:
+            # boto3 hides what AWS said in a class that no other call raises.
+            if isinstance(error.__context__, ClientError):
+                raise error.__context__ from None
+            raise
 
 
-def _size(client: Any, bucket: str, key: str) -> int | None:
-    import botocore.exceptions
-
-    try:
-        return int(client.head_object(Bucket=bucket, Key=key)["ContentLength"])
-    except botocore.exceptions.ClientError as error:
-        if code(error) in ("404", "NoSuchKey", "NoSuchBucket", "NotFound"):
-            return None
-        raise
+def delete_below(client: Any, bucket: str, prefix: str) -> None:
+    """Delete every object whose key starts with `prefix`."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        if found := [{"Key": one["Key"]} for one in page.get("Contents") or []]:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
 
 
 def ensure_bucket(where: Account, client: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 from captioner.commands.adding import Add, as_json
@@ -15,9 +16,21 @@ def add(verb: Add) -> None:
     as_json(verb("up", _up, "start the local stack: Prefect, MLflow, local AWS, deployments"))
     as_json(verb("down", _down, "stop the local stack; its state stays"))
     as_json(verb("status", _status, "what is up, and what the endpoint serves"))
+    _add_emulator(
+        verb("emulator", _emulator, "serve a local AWS until it is stopped: SageMaker, S3, CloudWatch, IAM …")
+    )
     schedule = verb("schedule", _schedule, "schedule retraining")
     schedule.add_argument("--cron", required=True, help='five fields, e.g. "0 3 * * 1"; "off" ends it')
     schedule.add_argument("--timezone", default="UTC")
+
+
+def _add_emulator(emulator: argparse.ArgumentParser) -> None:
+    from captioner.emulator.options import add_options
+
+    emulator.add_argument("--port", type=int, required=True, help="of 127.0.0.1; 0 is a free one")
+    state = "folder that keeps its state (default: a temporary one, removed at the end)"
+    emulator.add_argument("--state", type=Path, default=None, metavar="DIR", help=state)
+    add_options(emulator)
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -43,6 +56,17 @@ def _status(options: argparse.Namespace) -> None:
 
     found = overview()
     print(json.dumps(found, indent=2) if options.json else render(found))
+
+
+def _emulator(options: argparse.Namespace) -> None:
+    from captioner.emulator.options import read_options
+    from captioner.emulator.server import serve
+
+    if options.state:
+        serve(read_options(options, options.state))
+        return
+    with tempfile.TemporaryDirectory(prefix="captioner-aws-") as state:
+        serve(read_options(options, Path(state)))
 
 
 def _schedule(options: argparse.Namespace) -> int:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from captioner.emulator.options import add_options, read_options
+from captioner.errors import CaptionerError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal. Returns the exit code."""
-    from captioner.emulator.server import STARTUP_S, run
+    from captioner.emulator.server import serve
 
     parser = argparse.ArgumentParser(prog="python -m captioner.emulator", description="The local AWS.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--home", type=Path, required=True, help="folder that keeps its state")
-    limit = "seconds that a container has to become healthy"
-    parser.add_argument("--startup-timeout", type=float, default=STARTUP_S, help=limit)
-    parser.add_argument("--allow-local-exec", action="store_true", help="run images named local-exec:/path (for tests)")
+    add_options(parser)
     options = parser.parse_args(argv)
-    return run(options.home, options.port, options.startup_timeout, options.allow_local_exec)
+    try:
+        serve(read_options(options, options.home))
+    except CaptionerError as error:
+        print(f"captioner.emulator: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,23 +10,29 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from captioner.emulator import configs
 from captioner.emulator.artifacts import split
+from captioner.emulator.describing import describe
 from captioner.emulator.endpoints import Endpoints, missing
 from captioner.emulator.faults import invalid
+from captioner.emulator.guardrails import Rollout, rollout
+from captioner.emulator.instance import Site
 from captioner.emulator.objects import Objects
+from captioner.emulator.programs import resolve
 from captioner.emulator.shapes import check
 from captioner.emulator.store import Resource, Store, arn
+from captioner.emulator.watching import Alarms
 from captioner.errors import BadData
 
-DEFAULT_WEIGHT = 1.0
-ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES = 100, 32 * 1024
+ENVIRONMENT_ENTRIES, ENVIRONMENT_BYTES, ENVIRONMENT_ENTRY_BYTES = 100, 32 * 1024, 1024
 
 
 class Control:
     """The operations. Each takes a checked request and returns the answer's JSON."""
 
-    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects) -> None:
+    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects, alarms: Alarms, site: Site) -> None:
         self._store, self._endpoints, self._objects = store, endpoints, objects
+        self._alarms, self._site = alarms, site
         self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "CreateModel": self.create_model,
             "DescribeModel": self.describe_model,
@@ -82,7 +88,7 @@ class Control:
             "EnableNetworkIsolation": model.get("EnableNetworkIsolation", False),
             "CreationTime": model["CreationTime"],
             "ModelArn": model["Arn"],
-        }
+        } | ({"VpcConfig": model["VpcConfig"]} if model.get("VpcConfig") else {})
 
     def list_models(self, request: dict[str, Any]) -> dict[str, Any]:
         found, more = _page(self._store.all("model"), "ModelName", request)
@@ -93,33 +99,13 @@ class Control:
 
     # Endpoint configs
     def create_config(self, request: dict[str, Any]) -> dict[str, Any]:
-        variants = request["ProductionVariants"]
-        names = [variant["VariantName"] for variant in variants]
-        for unsupported in ("ShadowProductionVariants", "DataCaptureConfig", "AsyncInferenceConfig"):
-            if request.get(unsupported):
-                raise invalid(f"The local SageMaker does not have {unsupported} yet.")
-        if len(set(names)) < len(names):
-            raise invalid(f"Variant names must be unique; got: {', '.join(names)}.")
-        for variant in variants:
-            if variant.get("ServerlessConfig") or not variant.get("ModelName"):
-                raise invalid(
-                    f"Variant {variant['VariantName']} needs a ModelName; there are no serverless variants here."
-                )
-            if not variant.get("InstanceType") or not variant.get("InitialInstanceCount"):
-                raise invalid(f"Variant {variant['VariantName']} needs InstanceType and InitialInstanceCount.")
+        config = configs.complete(request)
+        for variant in [*config["ProductionVariants"], *(config.get("ShadowProductionVariants") or [])]:
             self._get("model", variant["ModelName"])
-            # An explicit 0 is a weight; only a missing one has the default.
-            variant.setdefault("InitialVariantWeight", DEFAULT_WEIGHT)
-        return self._add("endpoint-config", request["EndpointConfigName"], request, "endpoint configuration")
+        return self._add("endpoint-config", config["EndpointConfigName"], config, "endpoint configuration")
 
     def describe_config(self, request: dict[str, Any]) -> dict[str, Any]:
-        config = self._get("endpoint-config", request["EndpointConfigName"])
-        return {
-            "EndpointConfigName": config["EndpointConfigName"],
-            "EndpointConfigArn": config["Arn"],
-            "ProductionVariants": config["ProductionVariants"],
-            "CreationTime": config["CreationTime"],
-        }
+        return configs.described(self._get("endpoint-config", request["EndpointConfigName"]))
 
     def list_configs(self, request: dict[str, Any]) -> dict[str, Any]:
         found, more = _page(self._store.all("endpoint-config"), "EndpointConfigName", request)
@@ -130,38 +116,20 @@ class Control:
 
     # Endpoints
     def create_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
-        name, config = request["EndpointName"], request["EndpointConfigName"]
-        self._endpoints.create(name, config, self._variants(config), request.get("Tags") or [])
+        name, deployment = request["EndpointName"], self._deployment(request["EndpointConfigName"])
+        guardrails = request.get("DeploymentConfig")
+        if guardrails:
+            # Kept for later updates with RetainDeploymentConfig; it must fit what it would be used on.
+            rollout(guardrails, deployment["Variants"], deployment["Variants"], self._alarms.__contains__)
+        kept = {"LastDeploymentConfig": guardrails} if guardrails else {}
+        self._endpoints.create(name, deployment, Tags=request.get("Tags") or [], **kept)
         return {"EndpointArn": arn("endpoint", name)}
 
     def describe_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
         endpoint = self._store.get("endpoint", request["EndpointName"])
         if endpoint is None:
             raise missing(request["EndpointName"])
-        _, fleet = self._endpoints.serving(request["EndpointName"])
-        variants = []
-        for one in endpoint["Variants"]:
-            running = fleet.variants.get(one["VariantName"]) if fleet else None
-            variants.append(
-                {
-                    "VariantName": one["VariantName"],
-                    "DeployedImages": [{"SpecifiedImage": one["Container"]["Image"]}],
-                    "CurrentWeight": running.weight if running else one["Weight"],
-                    "DesiredWeight": one["Weight"],
-                    "CurrentInstanceCount": len(running.instances) if running else 0,
-                    "DesiredInstanceCount": one["Instances"],
-                }
-            )
-        answer = {
-            "EndpointName": endpoint["EndpointName"],
-            "EndpointArn": endpoint["Arn"],
-            "EndpointConfigName": endpoint["ConfigName"],
-            "EndpointStatus": endpoint["Status"],
-            "ProductionVariants": variants,
-            "CreationTime": endpoint["CreationTime"],
-            "LastModifiedTime": endpoint["LastModifiedTime"],
-        }
-        return answer | ({"FailureReason": endpoint["FailureReason"][:1024]} if endpoint.get("FailureReason") else {})
+        return describe(endpoint, self._endpoints.traffic(request["EndpointName"]))
 
     def list_endpoints(self, request: dict[str, Any]) -> dict[str, Any]:
         wanted = request.get("StatusEquals")
@@ -171,18 +139,33 @@ class Control:
         return {"Endpoints": [_summary(one, "Endpoint") | two for one, two in zip(found, times, strict=True)], **more}
 
     def update_endpoint(self, request: dict[str, Any]) -> dict[str, Any]:
-        name, config = request["EndpointName"], request["EndpointConfigName"]
-        if request.get("DeploymentConfig"):
-            raise invalid("The local SageMaker does not have DeploymentConfig yet.")
-        variants = self._variants(config)
-        self._endpoints.update(name, config, variants, retain=bool(request.get("RetainAllVariantProperties")))
-        return {"EndpointArn": arn("endpoint", name)}
+        given, reuse = request.get("DeploymentConfig"), bool(request.get("RetainDeploymentConfig"))
+        if given and reuse:
+            raise invalid("Give either DeploymentConfig or RetainDeploymentConfig, not both.")
+        excluded = [one["VariantPropertyType"] for one in request.get("ExcludeRetainedVariantProperties") or []]
+        wanted = self._deployment(request["EndpointConfigName"])
+
+        def plan(endpoint: Resource) -> tuple[Resource, Rollout]:
+            # AWS reads both configs: without the old one an endpoint can only be deleted.
+            self._get("endpoint-config", endpoint["ConfigName"])
+            retain = bool(request.get("RetainAllVariantProperties"))
+            deployment = configs.retained(wanted, endpoint, excluded) if retain else wanted
+            guardrails = endpoint.get("LastDeploymentConfig") if reuse else given
+            steps = rollout(guardrails, endpoint["Variants"], deployment["Variants"], self._alarms.__contains__)
+            endpoint |= {"LastDeploymentConfig": guardrails} if guardrails else {}
+            return deployment, steps
+
+        self._endpoints.update(request["EndpointName"], plan)
+        return {"EndpointArn": arn("endpoint", request["EndpointName"])}
 
     def update_weights(self, request: dict[str, Any]) -> dict[str, Any]:
         desired = {
             one["VariantName"]: (one.get("DesiredWeight"), one.get("DesiredInstanceCount"))
             for one in request["DesiredWeightsAndCapacities"]
         }
+        endpoint = self._store.get("endpoint", request["EndpointName"])
+        if endpoint:
+            self._get("endpoint-config", endpoint["ConfigName"])
         self._endpoints.weigh(request["EndpointName"], desired)
         return {"EndpointArn": arn("endpoint", request["EndpointName"])}
 
@@ -216,18 +199,11 @@ class Control:
         tags: list[dict[str, str]] = resource.get("Tags") or []
         return tags
 
-    def _variants(self, config: str) -> list[Resource]:
-        """The variants of a config with their containers: an endpoint keeps these, whatever is deleted later."""
-        return [
-            {
-                "VariantName": one["VariantName"],
-                "Container": self._get("model", one["ModelName"])["PrimaryContainer"],
-                "Weight": float(one["InitialVariantWeight"]),
-                "Instances": one["InitialInstanceCount"],
-                "StartupS": one.get("ContainerStartupHealthCheckTimeoutInSeconds"),
-            }
-            for one in self._get("endpoint-config", config)["ProductionVariants"]
-        ]
+    def _deployment(self, config: str) -> Resource:
+        def resolved(image: str) -> str:
+            return resolve(image, self._site.local_exec, self._site.programs)
+
+        return configs.deployment(self._get("endpoint-config", config), lambda name: self._get("model", name), resolved)
 
     def _get(self, kind: str, name: str) -> Resource:
         found = self._store.get(kind, name)
@@ -272,6 +248,12 @@ def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple
 
 
 def _check_environment(environment: dict[str, str]) -> None:
+    longest = max((len(part.encode()) for entry in environment.items() for part in entry), default=0)
+    if longest > ENVIRONMENT_ENTRY_BYTES:
+        raise invalid(
+            f"The container's Environment has a key or value of {longest} bytes; "
+            f"the limit is {ENVIRONMENT_ENTRY_BYTES}."
+        )
     size = sum(len(key.encode()) + len(value.encode()) for key, value in environment.items())
     if len(environment) > ENVIRONMENT_ENTRIES or size > ENVIRONMENT_BYTES:
         raise invalid(

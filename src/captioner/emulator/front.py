@@ -11,17 +11,21 @@ import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from captioner.emulator.control import Control
 from captioner.emulator.endpoints import Endpoints
 from captioner.emulator.faults import AwsError
+from captioner.emulator.fleet import Fleet, RunningVariant
 from captioner.emulator.listener import blocks
 from captioner.emulator.objects import Objects
-from captioner.emulator.runtime import MAX_BODY, invoke
+from captioner.emulator.runtime import MAX_BODY, Runtime
 from captioner.emulator.s3_front import S3Front
+from captioner.emulator.series import Series
 from captioner.emulator.store import Store
+from captioner.emulator.watching import Alarms
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -35,10 +39,19 @@ MAX_JSON = 1 << 20
 class Front:
     """Dispatches; `health` is what /_captioner/health shows."""
 
-    def __init__(self, store: Store, endpoints: Endpoints, objects: Objects) -> None:
+    def __init__(
+        self,
+        store: Store,
+        endpoints: Endpoints,
+        objects: Objects,
+        control: Control,
+        runtime: Runtime,
+        cloudwatch: tuple[Series, Alarms],
+    ) -> None:
         self._store, self._endpoints, self._objects = store, endpoints, objects
+        self._runtime = runtime
         self._s3 = S3Front(objects)
-        self._control = Control(store, endpoints, objects)
+        self._control, self._cloudwatch = control, cloudwatch
         self._moto: WSGIApplication | None = None
         self._moto_lock = threading.Lock()
 
@@ -66,23 +79,11 @@ class Front:
         endpoints: dict[str, Any] = {}
         for endpoint in self._store.all("endpoint"):
             name = endpoint["EndpointName"]
-            _, fleet = self._endpoints.serving(name)
-            endpoints[name] = {"status": endpoint["Status"], "variants": {}}
-            for variant, running in (fleet.variants if fleet else {}).items():
-                endpoints[name]["variants"][variant] = {
-                    "weight": running.weight,
-                    "instances": [
-                        {
-                            "pid": one.pid,
-                            "port": one.port,
-                            "healthy": one.healthy,
-                            "restarts": one.restarts,
-                            "log": str(one.log),
-                        }
-                        for one in list(running.instances)
-                    ],
-                    **vars(running.counters),
-                }
+            traffic = self._endpoints.traffic(name)
+            live, coming = (traffic.live, traffic.coming) if traffic else (None, None)
+            endpoints[name] = {"status": endpoint["Status"], **_fleet(live)}
+            if traffic and coming:
+                endpoints[name]["coming"] = {"share": traffic.share, **_fleet(coming)}
         return {"healthy": True, "s3": {"pid": self._objects.pid}, "endpoints": endpoints}
 
     def _sagemaker(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -107,7 +108,7 @@ class Front:
             key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")
         }
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
-        reply = invoke(self._endpoints, name, headers, read_at_most(blocks(environ), MAX_BODY))
+        reply = self._runtime.invoke(name, headers, read_at_most(blocks(environ), MAX_BODY))
         start_response("200 OK", [*reply.headers, ("Content-Length", str(len(reply.body)))])
         return [reply.body]
 
@@ -115,11 +116,30 @@ class Front:
         # moto takes a second to import and many users never need it.
         with self._moto_lock:
             if self._moto is None:
-                from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+                from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
-                application: Callable[..., Any] = DomainDispatcherApplication(create_backend_app)
-                self._moto = application
+                from captioner.emulator.cloudwatch import Book, application
+
+                made: Callable[..., Any] = partial(application, book=Book(*self._cloudwatch))
+                dispatcher: Callable[..., Any] = DomainDispatcherApplication(made)
+                self._moto = dispatcher
             return self._moto
+
+
+def _fleet(fleet: Fleet | None) -> dict[str, Any]:
+    variants, shadows = (fleet.variants, fleet.shadows) if fleet else ({}, {})
+    return {
+        "variants": {name: _variant(running) for name, running in variants.items()},
+        "shadows": {name: _variant(running) for name, running in shadows.items()},
+    }
+
+
+def _variant(running: RunningVariant) -> dict[str, Any]:
+    instances = [
+        {"pid": one.pid, "port": one.port, "healthy": one.healthy, "restarts": one.restarts, "log": str(one.log)}
+        for one in list(running.instances)
+    ]
+    return {"weight": running.weight, "instances": instances, **vars(running.counters)}
 
 
 def signing_name(environ: WSGIEnvironment) -> str:

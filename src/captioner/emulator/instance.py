@@ -1,37 +1,33 @@
 """One instance of a variant: a program that keeps the container contract, watched, and started again when it dies.
 
 The contract: ``PROGRAM serve --model-dir DIR --port P``, ``GET /ping`` answers 200 once it can serve, ``POST
-/invocations`` answers, SIGTERM ends it. The image decides the program: ``*/captioner:*`` is ``captioner serve``;
-``local-exec:/path/to/program`` runs that program, for tests of the state machine, and only where it was allowed: who
-reaches the port could start anything.
+/invocations`` answers, SIGTERM ends it. The image decides the program: see ``programs``.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
-import re
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.emulator.artifacts import Artifacts
 from captioner.emulator.children import HOST, Child, Children, free_port, tail
-from captioner.errors import BadData, CaptionerError
+from captioner.emulator.delays import ANSWER_S, STOP_GRACE_S
+from captioner.emulator.metrics import Meter
+from captioner.emulator.programs import command
+from captioner.errors import CaptionerError
 
-STOP_GRACE_S = 30.0  # what SageMaker gives a container between SIGTERM and SIGKILL
 PING_S = 2.0  # SageMaker's limit for one ping
 WATCH_S = 10.0  # between two looks at a healthy instance
 HANG_S = 10.0  # generous: an instance on a busy machine is slow, not lost
 THREADS = str(max(1, (os.cpu_count() or 1) // 2))  # two variants share the machine
 LOST_PINGS = 3
 FIRST_STARTS = 2  # a port can be taken between its choice and its use: one more try
-_CAPTIONER = re.compile(r"^(.*/)?captioner(:[^/]*)?(@sha256:[0-9a-f]+)?$")
-_LOCAL = "local-exec:"
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,19 @@ class Container:
 
 @dataclass(frozen=True)
 class Site:
-    """What instances share: where programs are started, where models are unpacked, where logs go."""
+    """What instances share: where programs are started, where models are unpacked, where logs go; how long what may
+    take (seconds): a container's start, an answer, its end between SIGTERM and SIGKILL; which program an image stands
+    for; and who counts what is answered."""
 
     children: Children
     artifacts: Artifacts
     logs: Path
     startup_s: float
     local_exec: bool = False
+    answer_s: float = ANSWER_S
+    stop_s: float = STOP_GRACE_S
+    programs: Mapping[str, str] = field(default_factory=dict)
+    meter: Meter | None = None
 
 
 class Instance:
@@ -85,8 +87,10 @@ class Instance:
         self._settled.wait()
         return self._failure
 
-    def stop(self, patience_s: float = STOP_GRACE_S) -> None:
-        """Take no more requests, wait up to `patience_s` for those in flight and again for the process to end."""
+    def stop(self, patience_s: float | None = None) -> None:
+        """Take no more requests, wait up to `patience_s` (None: the site's) for those in flight, and again between
+        SIGTERM and SIGKILL."""
+        patience_s = self._site.stop_s if patience_s is None else patience_s
         self._stopping.set()
         with self._idle:
             self._idle.wait_for(lambda: not self._busy, timeout=patience_s)
@@ -97,8 +101,13 @@ class Instance:
 
     @contextmanager
     def lease(self) -> Iterator[int]:
-        """The port to send one request to; the process is not stopped before the block ends."""
+        """The port to send one request to; the process is not stopped before the block ends.
+
+        Raises ConnectionRefusedError when it is being stopped already: another instance may be asked.
+        """
         with self._idle:
+            if self._stopping.is_set():
+                raise ConnectionRefusedError(f"{self.name} is being stopped")
             self._busy += 1
         try:
             yield self.port
@@ -115,7 +124,7 @@ class Instance:
         folder = None
         try:
             folder = self._site.artifacts.acquire(self._container.model_url) if self._container.model_url else None
-            self._keep_running(command(self._container, folder or self._site.logs, self._site.local_exec))
+            self._keep_running(self._command(folder or self._site.logs))
         except (CaptionerError, OSError) as error:
             self._fail(str(error))
         finally:
@@ -164,6 +173,9 @@ class Instance:
         while lost < LOST_PINGS and not self._stopping.is_set() and not child.exited.wait(WATCH_S):
             lost = 0 if ping(self.port, timeout_s=HANG_S) else lost + 1
 
+    def _command(self, folder: Path) -> list[str]:
+        return command(self._container.image, folder, self._site.local_exec, self._site.programs)
+
     def _fail(self, reason: str) -> None:
         if not self._settled.is_set() and not self._stopping.is_set():
             self._failure = reason
@@ -176,15 +188,6 @@ class Instance:
         # As in a container: what the model's Environment says, and nothing of the user's settings or credentials.
         host = {name: value for name, value in os.environ.items() if not name.startswith(("CAPTIONER_", "AWS_"))}
         return {**host, "PYTHONUNBUFFERED": "1", "CAPTIONER_THREADS": THREADS, **self._container.environment}
-
-
-def command(container: Container, folder: Path, local_exec: bool) -> list[str]:
-    """The program that an image stands for. Raises BadData for one that cannot run without Docker."""
-    if container.image.startswith(_LOCAL) and local_exec:
-        return [container.image.removeprefix(_LOCAL), "serve", "--model-dir", str(folder)]
-    if _CAPTIONER.match(container.image):
-        return [sys.executable, "-m", "captioner", "serve", "--host", HOST, "--model-dir", str(folder)]
-    raise BadData(f"The image {container.image} cannot run here: the local SageMaker only knows */captioner:*.")
 
 
 def ping(port: int, timeout_s: float = PING_S) -> bool:

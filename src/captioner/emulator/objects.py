@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from captioner.emulator.children import HOST, Child, Children, free_port, tail
 from captioner.emulator.listener import CHUNK
-from captioner.errors import BadEnvironment
+from captioner.errors import BadData, BadEnvironment
 
 GRPC = 10_000  # each of SeaweedFS's servers also listens this much above its own port
 SOCKETS = Path("/tmp")  # where SeaweedFS puts its servers' sockets, whatever TMPDIR says
@@ -68,24 +68,39 @@ class Objects:
         with self._request("HEAD", bucket, key) as answer:
             return (answer.getheader("ETag") or "").strip('"') if answer.status == 200 else None
 
-    def download(self, bucket: str, key: str, target: Path) -> None:
-        """Write an object to `target`. Raises FileNotFoundError when there is none, BadEnvironment."""
+    def download(self, bucket: str, key: str, target: Path, most: int) -> None:
+        """Write an object to `target`. Raises FileNotFoundError when there is none, BadData over `most` bytes,
+        BadEnvironment."""
         with self._request("GET", bucket, key) as answer, target.open("wb") as out:
             if answer.status == 404:
                 raise FileNotFoundError(f"s3://{bucket}/{key}")
+            if (answer.length or 0) > most:
+                raise BadData(f"s3://{bucket}/{key} has {answer.length} bytes; the limit for a model is {most}.")
             try:
                 shutil.copyfileobj(answer, out, CHUNK)
             except http.client.HTTPException as error:
                 raise BadEnvironment(f"The local S3 broke off s3://{bucket}/{key}: {error!r}.") from None
 
+    def upload(self, bucket: str, key: str, data: bytes) -> None:
+        """Write an object. Raises FileNotFoundError when there is no such bucket, BadEnvironment."""
+        # Asked for first: SeaweedFS makes a bucket that is not there, AWS does not.
+        with self._request("HEAD", bucket, "") as answer:
+            if answer.status == 404:
+                raise FileNotFoundError(f"there is no bucket {bucket}")
+        with self._request("PUT", bucket, key, data) as answer:
+            if answer.status == 404:
+                raise FileNotFoundError(f"there is no bucket {bucket}")
+
     @contextmanager
-    def _request(self, method: str, bucket: str, key: str) -> Iterator[http.client.HTTPResponse]:
+    def _request(
+        self, method: str, bucket: str, key: str, body: bytes | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
         """An answer of 200 or 404; asked again for a while, because S3 may be on its way back."""
         deadline = time.monotonic() + RETRY_S
         while True:
             connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
             try:
-                connection.request(method, f"/{bucket}/{quote(key)}")
+                connection.request(method, f"/{bucket}/{quote(key)}", body)
                 answer = connection.getresponse()
                 fault = f"answered {answer.status}" if answer.status not in (200, 404) else ""
             except (OSError, http.client.HTTPException) as error:

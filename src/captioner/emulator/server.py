@@ -5,39 +5,65 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from captioner.emulator.artifacts import Artifacts
+from captioner.emulator.capture import Capture
 from captioner.emulator.children import HOST, Children
+from captioner.emulator.control import Control
 from captioner.emulator.endpoints import Endpoints
 from captioner.emulator.front import Front
 from captioner.emulator.instance import Site
 from captioner.emulator.listener import bind, ignore_signals, leave_on_signals, serve_until_signal
+from captioner.emulator.metrics import Meter, Pulse
 from captioner.emulator.objects import Objects
+from captioner.emulator.options import Options
+from captioner.emulator.runtime import Runtime
+from captioner.emulator.series import Series
+from captioner.emulator.shadow import Shadows
 from captioner.emulator.store import Store
-from captioner.errors import BadEnvironment, CaptionerError, WorkspaceBusy
+from captioner.emulator.watching import Alarms
+from captioner.errors import BadEnvironment, WorkspaceBusy
 
-STARTUP_S = 240.0  # SageMaker's default for a container's first healthy ping
 
-
-def serve(home: Path, port: int, startup_s: float = STARTUP_S, local_exec: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT. Raises WorkspaceBusy when another emulator has `home`, BadEnvironment."""
-    with _lock(home), contextlib.closing(bind(port)) as listening, contextlib.ExitStack() as closing:
+def serve(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT. Raises WorkspaceBusy when another emulator has the state, BadEnvironment."""
+    home = options.home
+    with _lock(home), contextlib.closing(bind(options.port)) as listening, contextlib.ExitStack() as closing:
         children = Children()
         objects = Objects(home / "s3", home / "logs" / "s3.log", children)
         closing.callback(objects.close)
         objects.start()
-        site = Site(children, Artifacts(home / "models", objects), home / "logs", startup_s, local_exec)
+        series, delays = Series(), options.delays
+        meter, alarms = Meter(series), Alarms(home / "cloudwatch.json", series, delays.scale)
+        pulse = Pulse(options.metrics_s * delays.scale, meter, alarms.tick)
+        closing.callback(pulse.close)
+        artifacts = Artifacts(home / "models", objects)
+        site = Site(
+            children,
+            artifacts,
+            home / "logs",
+            options.startup_s,
+            options.local_exec,
+            options.answer_s,
+            options.stop_s,
+            options.programs,
+            meter,
+        )
         store = Store(home / "sagemaker.json")
-        endpoints = Endpoints(store, site)
-        closing.callback(endpoints.close)
+        endpoints = Endpoints(store, site, alarms, delays)
+        capture, shadows = Capture(objects), Shadows()
+        for end in (capture.close, endpoints.close, shadows.close):  # the last one first: what is in flight is captured
+            closing.callback(end)
+        runtime = Runtime(store, endpoints, capture, shadows, options.answer_s)
         leave_on_signals()
+        pulse.start()
         endpoints.restore()
-        print(f"The local AWS listens on http://{HOST}:{port}", flush=True)
-        serve_until_signal(Front(store, endpoints, objects), listening)
+        control = Control(store, endpoints, objects, alarms, site)
+        print(f"The local AWS listens on http://{HOST}:{listening.getsockname()[1]}", flush=True)
+        serve_until_signal(Front(store, endpoints, objects, control, runtime, (series, alarms)), listening)
         ignore_signals()
 
 
@@ -65,13 +91,3 @@ def _open(home: Path) -> IO[str]:
         return (home / "lock").open("a")
     except OSError as error:
         raise BadEnvironment(f"{home} cannot be written: {error.strerror}.") from None
-
-
-def run(home: Path, port: int, startup_s: float, local_exec: bool) -> int:
-    """`serve` with errors as one sentence and an exit code."""
-    try:
-        serve(home.absolute(), port, startup_s, local_exec)
-    except CaptionerError as error:
-        print(f"captioner.emulator: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0

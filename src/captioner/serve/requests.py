@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from captioner.errors import BadInput
+from captioner.serve.pixels import png_of
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "application/x-image")
 JSON_TYPE = "application/json"
@@ -30,12 +31,14 @@ def parse(content_type: str, body: bytes) -> CaptionRequest:
     """Read a body of one of IMAGE_TYPES or JSON_TYPE. Raises BadInput with one sentence."""
     if content_type in IMAGE_TYPES:
         return CaptionRequest((body,))
-    try:
-        value = json.loads(body)
-    except ValueError:
-        raise BadInput("The body is not JSON.") from None
+    value = _json(body)
+    if isinstance(value, list):
+        return CaptionRequest((png_of(value),))
     if not isinstance(value, dict) or ("image" in value) == ("images" in value):
-        raise BadInput('The body must be an object with "image" (base64 text) or "images" (a list of such texts).')
+        raise BadInput(
+            'The body must be an object with "image" (base64 text) or "images" (a list of such texts), '
+            "or a picture as a list of pixel rows."
+        )
     unknown = sorted(set(value) - set(_KEYS))
     if unknown:
         raise BadInput(f'"{unknown[0]}" is not understood; the keys are: {", ".join(_KEYS)}.')
@@ -47,6 +50,15 @@ def parse(content_type: str, body: bytes) -> CaptionRequest:
         raise BadInput(f'"images" must be a list of 1 to {MAX_IMAGES} texts.')
     decoded = tuple(_decode(image, f"images[{index}]") for index, image in enumerate(images))
     return CaptionRequest(decoded, batch=True, beam=beam, top=top)
+
+
+def _json(body: bytes) -> Any:
+    """The value of `body`. The first API's users send JSON of JSON: a text is read once more."""
+    try:
+        value = json.loads(body)
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        raise BadInput("The body is not JSON.") from None
 
 
 def _decode(value: Any, name: str) -> bytes:
