@@ -17,6 +17,7 @@ from captioner.bootstrap import STAGES
 from captioner.cli import parser
 from captioner.modelcard import render
 from captioner.params import Params
+from captioner.serve.server import VARIABLES as CONTAINER
 from captioner.settings import VARIABLES
 from captioner.shipped import CARD, FILES, MAX_BYTES, PAGE, read_shipped
 from tests.imports import closure
@@ -133,7 +134,12 @@ def test_every_setting_is_in_the_readmes_table_and_no_other() -> None:
 def test_every_setting_that_docs_and_workflows_name_exists() -> None:
     for page in [*PAGES, *(ROOT / ".github" / "workflows").glob("*.yml"), ROOT / "Makefile", ROOT / ".ci" / "run"]:
         names = set(re.findall(r"\bCAPTIONER_[A-Z0-9_]+\b", page.read_text(encoding="utf-8")))
-        assert names <= {*VARIABLES, "CAPTIONER_TEST_SHARED"}, page.name
+        assert names <= {*VARIABLES, *CONTAINER, "CAPTIONER_TEST_SHARED"}, page.name
+
+
+def test_every_variable_of_the_container_is_in_its_table_and_no_other() -> None:
+    page = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(CAPTIONER_[A-Z0-9_]+)`", page, re.MULTILINE)) == sorted(CONTAINER)
 
 
 def test_every_param_is_in_a_profile_or_the_readme() -> None:

@@ -3,8 +3,8 @@
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
 five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
 STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer, CAPTION is what it says. The body of an
-invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the request
-and the model's identity.
+invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the
+request and the model's identity.
 """
 
 import json

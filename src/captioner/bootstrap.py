@@ -175,6 +175,14 @@ def move_data(action: str, root: Path | None = None) -> Any:
     return move(app.settings, app.paths)
 
 
+def publish_image(tag: str | None = None, root: Path | None = None) -> Any:
+    """Build the serving image and push it where the settings say. Returns what was made."""
+    from captioner.adapters import serving_image
+
+    app = open_app(root)
+    return serving_image.publish(app.settings, app.paths, tag)
+
+
 def _acquire(app: App) -> Any:
     from captioner.stages import acquire
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import deploy, local, package, release
+from captioner.commands import deploy, image, local, package, release
 from captioner.commands.adding import as_json
 from captioner.commands.reasons import cause_of, with_reason
 from captioner.commands.showing import show
@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: NAME-explained.png, explained/)",
     )
 
-    deploy.add(verb)
+    image.add_image(verb, deploy.add(verb))
     local.add(verb)
     package.add(verb)
     release.add(verb)

@@ -3,17 +3,21 @@
 import base64
 import io
 import json
+import re
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from captioner.errors import BadInput
 from captioner.records import Caption
 from captioner.serve.application import MAX_BODY, QUEUE, Application
+from captioner.serve.journal import Journal
 
 
 class Model:
@@ -44,6 +48,7 @@ def call(
     method: str = "POST",
     length: int | None = None,
     accept: str = "",
+    inference_id: str | None = None,
 ) -> tuple[int, Any, dict[str, str]]:
     """(status, parsed JSON, headers) of one request."""
     begun: list[Any] = []
@@ -54,9 +59,11 @@ def call(
         "CONTENT_LENGTH": str(len(body) if length is None else length),
         "wsgi.input": io.BytesIO(body),
         "HTTP_ACCEPT": accept,
+        **({} if inference_id is None else {"HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID": inference_id}),
     }
     answer = b"".join(application(environ, lambda status, headers: begun.extend((status, dict(headers)))))
-    return int(begun[0].split()[0]), json.loads(answer) if answer else None, begun[1]
+    is_json = begun[1]["Content-Type"] == "application/json"
+    return int(begun[0].split()[0]), json.loads(answer) if answer and is_json else answer.decode() or None, begun[1]
 
 
 @pytest.fixture
@@ -65,8 +72,17 @@ def model() -> Model:
 
 
 @pytest.fixture
-def application(model: Model) -> Application:
-    return Application(model, version="7", digest="ab" * 32)
+def log() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def application(model: Model, log: io.StringIO) -> Application:
+    return Application(model, version="7", digest="ab" * 32, journal=Journal("7", "ab" * 32, log))
+
+
+def lines(log: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.getvalue().splitlines()]
 
 
 def test_ping_is_empty_and_200(application: Application) -> None:
@@ -183,7 +199,8 @@ def test_the_answer_is_json_or_nothing(application: Application, accept: str, st
 
 
 @pytest.mark.parametrize(
-    ("path", "method", "status"), [("/", "GET", 404), ("/ping", "POST", 405), ("/invocations", "GET", 405)]
+    ("path", "method", "status"),
+    [("/", "GET", 404), ("/ping", "POST", 405), ("/invocations", "GET", 405), ("/metrics", "POST", 405)],
 )
 def test_other_paths_and_methods(application: Application, path: str, method: str, status: int) -> None:
     found, answer, _ = call(application, path=path, method=method)
@@ -204,16 +221,22 @@ def test_a_bug_is_500_in_json_without_its_text(application: Application, model: 
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_a_full_queue_says_come_back_and_ping_still_answers() -> None:
-    entered, release = threading.Semaphore(0), threading.Event()
+class Held(Model):
+    """Captions nothing before it is let go."""
 
-    class Slow(Model):
-        def caption(self, images: Sequence[bytes], beam: int | None = None, top: int | None = None) -> list[Any]:
-            entered.release()
-            release.wait(30)
-            return super().caption(images, beam, top)
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.go = threading.Semaphore(0), threading.Event()
 
-    application = Application(Slow(), "1", "")
+    def caption(self, images: Sequence[bytes], beam: int | None = None, top: int | None = None) -> list[Any]:
+        self.entered.release()
+        assert self.go.wait(30)
+        return super().caption(images, beam, top)
+
+
+def test_a_full_queue_says_slow_down_and_ping_still_answers(log: io.StringIO) -> None:
+    model = Held()
+    application = Application(model, "1", "", journal=Journal("1", "", log), deadline_s=3600)
     statuses: list[int] = []
     threads = [
         threading.Thread(target=lambda: statuses.append(call(application, picture(), "image/png")[0]))
@@ -221,15 +244,99 @@ def test_a_full_queue_says_come_back_and_ping_still_answers() -> None:
     ]
     for thread in threads:
         thread.start()
-    entered.acquire(timeout=30)
+    assert model.entered.acquire(timeout=30)
     while len(statuses) < 2:  # one is captioned, QUEUE wait: of QUEUE + 3 two are refused
         threads[0].join(0.01)
-    assert statuses == [503, 503]
+    assert statuses == [429, 429]
     status, answer, headers = call(application, picture(), "image/png")
-    assert (status, headers["Retry-After"]) == (503, "1")
+    assert (status, headers["Retry-After"]) == (429, "1")
     assert "try again" in answer["error"]
     assert call(application, path="/ping", method="GET")[0] == 200
-    release.set()
+    assert f"captioner_queue_requests {QUEUE}.0" in call(application, path="/metrics", method="GET")[1]
+    model.go.set()
     for thread in threads:
         thread.join(30)
-    assert sorted(statuses) == [200] * (QUEUE + 1) + [503, 503]
+    assert sorted(statuses) == [200] * (QUEUE + 1) + [429, 429]
+
+
+def test_who_waited_too_long_is_sent_away_and_never_reaches_the_model(log: io.StringIO) -> None:
+    model = Held()
+    application = Application(model, "1", "", journal=Journal("1", "", log), deadline_s=0.2)
+    first: list[int] = []
+    thread = threading.Thread(target=lambda: first.append(call(application, picture(), "image/png")[0]))
+    thread.start()
+    assert model.entered.acquire(timeout=30)
+    status, answer, headers = call(application, picture("JPEG"), "image/jpeg")  # the model is busy all the while
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert "waited 0.2 s and was not captioned" in answer["error"]
+    model.go.set()
+    thread.join(30)
+    assert first == [200]  # what the model has begun is answered, late or not
+    assert call(application, picture(), "image/png")[0] == 200
+    assert [images for images, *_ in model.seen] == [[picture()], [picture()]]
+    assert [line["status"] for line in lines(log)] == [503, 200, 200]
+
+
+# What a request leaves behind
+
+
+def test_each_invocation_is_one_line_of_json_without_picture_or_caption(
+    application: Application, log: io.StringIO
+) -> None:
+    body = picture()
+    call(application, body, "image/png", inference_id="abc-123")
+    call(application, path="/ping", method="GET")
+    (line,) = lines(log)
+    latencies = {"queue_ms", "model_ms", "total_ms"}
+    assert set(line) == {"time", "event", "model", "inference_id", "status", "images", "batch", "bytes"} | latencies
+    assert line["model"] == {"version": "7", "digest": "ab" * 32}
+    assert (line["event"], line["inference_id"], line["status"]) == ("invocation", "abc-123", 200)
+    assert (line["images"], line["batch"], line["bytes"]) == (1, 1, len(body))
+    assert 0 <= line["queue_ms"] <= line["total_ms"]
+    assert 0 <= line["model_ms"] <= line["total_ms"]
+    assert datetime.fromisoformat(line["time"]).tzinfo is not None
+    assert "picture 0" not in log.getvalue()
+    assert base64.b64encode(body)[:20].decode() not in log.getvalue()
+
+
+def test_a_refusal_is_a_line_too_and_says_why(application: Application, log: io.StringIO) -> None:
+    call(application, b"text", "image/jpeg")
+    call(application, b"x", "text/plain")
+    broken, unknown = lines(log)
+    assert (broken["status"], broken["images"], broken["batch"], broken["model_ms"]) == (400, 1, None, None)
+    assert "image" in broken["error"]
+    assert (unknown["status"], unknown["images"]) == (415, None)
+
+
+def test_the_inference_id_is_the_callers_or_one_of_ours(application: Application, log: io.StringIO) -> None:
+    given = [call(application, picture(), "image/png", inference_id=one)[2] for one in ("mine", None, "x" * 65, "é")]
+    answered = [headers["X-Amzn-SageMaker-Inference-Id"] for headers in given]
+    assert answered[0] == "mine"
+    assert all(re.fullmatch(r"[0-9a-f-]{36}", one) for one in answered[1:])
+    assert len(set(answered)) == 4
+    assert [line["inference_id"] for line in lines(log)] == answered
+
+
+def test_metrics_are_what_prometheus_reads(application: Application) -> None:
+    call(application, picture(), "image/png")
+    images = [base64.b64encode(picture()).decode()] * 3
+    call(application, json.dumps({"images": images}).encode(), "application/json")
+    call(application, b"text", "image/jpeg")
+    status, page, headers = call(application, path="/metrics", method="GET")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain")
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+    assert found["captioner_requests_total", "200"] == 2
+    assert found["captioner_requests_total", "400"] == 1
+    assert found["captioner_images_total",] == 4
+    assert found["captioner_batch_images_count",] == 2
+    assert found["captioner_batch_images_sum",] == 4
+    assert found["captioner_queue_requests",] == 0
+    assert found["captioner_model_info", "7", "ab" * 32] == 1
+    for phase in ("queue", "model", "total"):
+        assert found["captioner_request_seconds_count", phase] == 2
+    assert found["process_resident_memory_bytes",] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from captioner.images import normalise
 from captioner.model.captioner import Captioner
 from captioner.paths import Paths
 from captioner.records import Caption
-from captioner.serve.batching import Answers, Batcher
+from captioner.serve.batching import Answers, Batcher, Late
 from tests.tiny import write_tiny_model
 
 
@@ -42,7 +43,7 @@ def ask(batcher: Batcher, model: Model, requests: Sequence[tuple[list[bytes], in
 
     def one(request: tuple[list[bytes], int | None]) -> Answers | str:
         try:
-            return batcher.caption(request[0], beam=request[1])
+            return batcher.caption(request[0], beam=request[1]).answers
         except BadImage as error:
             return str(error)
 
@@ -52,7 +53,7 @@ def ask(batcher: Batcher, model: Model, requests: Sequence[tuple[list[bytes], in
         others = []
         for number, request in enumerate(requests, start=1):
             others.append(pool.submit(one, request))
-            while len(batcher._waiting) < number:  # in this order
+            while batcher.waiting < number:  # in this order
                 first.done()
         model.go.set()
         return [first.result(30), *(other.result(30) for other in others)]
@@ -96,7 +97,36 @@ def test_largest_1_captions_every_request_alone() -> None:
 def test_a_client_that_is_alone_never_waits() -> None:
     model = Model(held=False)
     batcher = Batcher(model, window_s=3600.0)  # a single wait would time this test out
-    assert [said(batcher.caption([b"%d" % number])) for number in range(3)] == [["0"], ["1"], ["2"]]
+    assert [said(batcher.caption([b"%d" % number]).answers) for number in range(3)] == [["0"], ["1"], ["2"]]
+
+
+def test_each_is_told_how_it_was_captioned() -> None:
+    model = Model(held=False)
+    batcher = Batcher(model)
+    alone = batcher.caption([b"a", b"b"])
+    assert alone.batch == 2
+    assert alone.queue_s >= 0
+    assert alone.model_s >= 0
+
+
+def test_who_is_late_leaves_the_queue_at_once_and_the_others_stay() -> None:
+    model = Model()
+    batcher = Batcher(model)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.caption, [b"first"])
+        assert model.entered.acquire(timeout=30)
+        patient = pool.submit(batcher.caption, [b"patient"])
+        while not batcher.waiting:
+            first.done()
+        with pytest.raises(Late):
+            batcher.caption([b"late"], until=time.monotonic() + 0.05)
+        assert batcher.waiting == 1
+        with pytest.raises(Late):  # too late before it was asked
+            batcher.caption([b"late"], until=time.monotonic() - 1)
+        model.go.set()
+        assert said(first.result(30).answers) == ["first"]
+        assert said(patient.result(30).answers) == ["patient"]
+    assert [images for images, *_ in model.batches] == [[b"first"], [b"patient"]]
 
 
 def test_the_same_captions_whatever_the_batch(tmp_path: Path) -> None:
@@ -105,7 +135,7 @@ def test_the_same_captions_whatever_the_batch(tmp_path: Path) -> None:
     alone = [captioner.caption([photo])[0] for photo in photos]
     batcher = Batcher(captioner)
     with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(lambda number: batcher.caption([photos[number % len(photos)]])[0], range(32)))
+        together = list(pool.map(lambda number: batcher.caption([photos[number % len(photos)]]).answers[0], range(32)))
     for number, captions in enumerate(together):
         for one, other in zip(captions, alone[number % len(photos)], strict=True):
             assert one.caption == other.caption

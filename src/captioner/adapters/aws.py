@@ -54,7 +54,7 @@ class Account:
         retries: Any = {"mode": "standard", "max_attempts": 3}
         if self.url is None:
             try:
-                return boto3.client(service, config=Config(retries=retries, read_timeout=75))
+                return boto3.client(service, region_name=self.region, config=Config(retries=retries, read_timeout=75))
             except botocore.exceptions.BotoCoreError as error:
                 raise BadParams(f"CAPTIONER_AWS=real, but AWS is not configured: {error}.") from None
         # (variable in a config file, in the environment, default, conversion): no profile, no files of the user's.

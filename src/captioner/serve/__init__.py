@@ -1,6 +1,7 @@
 """The serving container's contract, kept by one process: ``GET /ping``, ``POST /invocations``, SIGTERM.
 
-``application`` answers requests, ``requests`` reads their bodies, ``server`` loads the model and listens. Knows nothing
+``server`` loads the model, ``listening`` is the HTTP server and its end, ``application`` answers, ``requests`` reads
+bodies, ``batching`` captions together what comes together, ``journal`` and ``meters`` say what happened. Knows nothing
 of SageMaker's API, the registry or params.yaml: a container has a model folder and its environment.
 """
 

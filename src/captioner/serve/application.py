@@ -1,15 +1,20 @@
-"""The WSGI application of a served model: ``GET /ping`` and ``POST /invocations``, nothing else.
+"""The WSGI application of a served model: ``GET /ping``, ``POST /invocations`` and ``GET /metrics``, nothing else.
 
-The model is loaded before this exists, so nothing loads on a request. Every answer but /ping's is JSON; errors are
-``{"error": sentence}`` with the status that the error has.
+The model is loaded before this exists, so nothing loads on a request. Every answer but /ping's and /metrics' is JSON;
+errors are ``{"error": sentence}`` with the status that the error has. Who sends more than can wait is told to slow down
+(429), who waited too long that this server was too slow (503): in both cases the model never saw the request, and
+``Retry-After`` says that the same request may be sent again.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
+import time
 import traceback
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -18,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 from captioner import images
 from captioner.errors import CaptionerError
 from captioner.model.captioner import describe
-from captioner.serve.batching import LARGEST, Batcher, Model
+from captioner.serve.batching import LARGEST, Batcher, Late, Model
+from captioner.serve.journal import Journal, Record
+from captioner.serve.meters import Meters
 from captioner.serve.requests import IMAGE_TYPES, JSON_TYPE, CaptionRequest, parse
 
 if TYPE_CHECKING:
@@ -26,6 +33,11 @@ if TYPE_CHECKING:
 
 MAX_BODY = 6_291_456  # SageMaker's own limit
 QUEUE = 32  # requests that may wait; fewer than the server has threads, so that /ping always finds one
+DEADLINE_S = 25.0  # under the 29 s after which API Gateway gives up, and SageMaker's 60
+RETRY_S = 1  # a full queue is captioned in less than a second
+INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
+TAKES = {"/ping": ("GET", "HEAD"), "/metrics": ("GET", "HEAD"), "/invocations": ("POST",)}
+_ID = re.compile(r"[ -~]{1,64}")  # SageMaker's limits: ASCII, 64 characters
 
 
 class HttpError(Exception):
@@ -39,14 +51,42 @@ class HttpError(Exception):
 class Application:
     """Answers for one model: `workers` batches at once, QUEUE requests more wait, the others are told to come back."""
 
-    def __init__(self, model: Model, version: str, digest: str, workers: int = 1, largest: int = LARGEST) -> None:
+    def __init__(
+        self,
+        model: Model,
+        version: str,
+        digest: str,
+        workers: int = 1,
+        largest: int = LARGEST,
+        deadline_s: float = DEADLINE_S,
+        journal: Journal | None = None,
+    ) -> None:
         self._model = Batcher(model, workers, largest)
         self._identity = {"version": version, "digest": digest}
         self._admitted = threading.Semaphore(workers + QUEUE)
+        self._deadline_s = deadline_s
+        self._journal = journal or Journal(version, digest)
+        self._meters = Meters(version, digest, lambda: self._model.waiting)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
+        if path not in TAKES:
+            there = ", ".join(TAKES)
+            return _reply(start_response, HTTPStatus.NOT_FOUND, {"error": f"There is no {path} here: only {there}."})
+        if method not in TAKES[path]:
+            refusal = {"error": f"{path} takes {TAKES[path][0]}, not {method}."}
+            return _reply(start_response, HTTPStatus.METHOD_NOT_ALLOWED, refusal)
+        if path == "/invocations":
+            return self._invocation(environ, start_response)
+        body, kind = self._meters.page(environ.get("HTTP_ACCEPT", "")) if path == "/metrics" else (b"", JSON_TYPE)
+        start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _invocation(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began = time.monotonic()
+        record = Record(_inference_id(environ))
         try:
-            status, answer = HTTPStatus.OK, self._answer(environ)
+            status, answer = HTTPStatus.OK, self._answer(environ, record, until=began + self._deadline_s)
         except HttpError as error:
             status, answer = error.status, {"error": str(error)}
         except CaptionerError as error:
@@ -54,46 +94,60 @@ class Application:
         except Exception:
             traceback.print_exc(file=sys.stderr)
             status, answer = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "The model failed; the server's log says how."}
-        body = b"" if answer is None else json.dumps(answer, ensure_ascii=False).encode()
-        headers = [("Content-Type", JSON_TYPE), ("Content-Length", str(len(body)))]
-        if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            headers.append(("Retry-After", "1"))
-        start_response(f"{status.value} {status.phrase}", headers)
-        return [body]
+        record.status, record.error = status.value, None if status is HTTPStatus.OK else answer["error"]
+        record.total_s = time.monotonic() - began
+        # Before the answer: whoever has that finds the request in the log and in the metrics.
+        self._meters.count(record)
+        self._journal.request(record)
+        return _reply(start_response, status, answer, [(INFERENCE_ID, record.inference_id)])
 
-    def _answer(self, environ: WSGIEnvironment) -> Any:
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
-        if path == "/ping" and method in ("GET", "HEAD"):
-            return None
-        if path == "/invocations" and method == "POST":
-            return self._invoke(environ)
-        if path in ("/ping", "/invocations"):
-            wanted = "GET" if path == "/ping" else "POST"
-            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {wanted}, not {method}.")
-        raise HttpError(HTTPStatus.NOT_FOUND, f"There is no {path} here: only /ping and /invocations.")
-
-    def _invoke(self, environ: WSGIEnvironment) -> Any:
+    def _answer(self, environ: WSGIEnvironment, record: Record, until: float) -> Any:
         _check_accept(environ.get("HTTP_ACCEPT", ""))
         with self._admission():
-            request = parse(_content_type(environ), _body(environ))
-            answers = self.caption(request)
+            kind, body = _content_type(environ), _body(environ)
+            record.bytes = len(body)
+            request = parse(kind, body)
+            answers = self._caption(request, record, until)
         return {"results": answers} if request.batch else answers[0]
 
-    def caption(self, request: CaptionRequest) -> list[dict[str, Any]]:
-        """The answers to one request's images. Raises BadImage and BadInput."""
+    def _caption(self, request: CaptionRequest, record: Record, until: float) -> list[dict[str, Any]]:
+        """The answers to one request's images. Raises BadImage, BadInput and, when it waited too long, HttpError."""
         names = [f"image {number}" for number in range(1, len(request.images) + 1)] if request.batch else ["image"]
+        record.images = len(request.images)
         ready = [images.normalise(data, name) for data, name in zip(request.images, names, strict=True)]
-        found = self._model.caption(ready, beam=request.beam, top=request.top)
-        return [{**describe(captions), "model": self._identity} for captions in found]
+        try:
+            found = self._model.caption(ready, request.beam, request.top, until)
+        except Late:
+            waited = f"The request waited {self._deadline_s:g} s and was not captioned; try again."
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, waited) from None
+        record.queue_s, record.model_s, record.batch = found.queue_s, found.model_s, found.batch
+        return [{**describe(captions), "model": self._identity} for captions in found.answers]
 
     @contextmanager
     def _admission(self) -> Iterator[None]:
         if not self._admitted.acquire(blocking=False):
-            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are waiting; try again.")
+            raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests are waiting; send fewer, and try again.")
         try:
             yield
         finally:
             self._admitted.release()
+
+
+def _reply(
+    start_response: StartResponse, status: HTTPStatus, answer: Any, headers: Iterable[tuple[str, str]] = ()
+) -> list[bytes]:
+    body = json.dumps(answer, ensure_ascii=False).encode()
+    sent = [("Content-Type", JSON_TYPE), ("Content-Length", str(len(body))), *headers]
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        sent.append(("Retry-After", str(RETRY_S)))
+    start_response(f"{status.value} {status.phrase}", sent)
+    return [body]
+
+
+def _inference_id(environ: WSGIEnvironment) -> str:
+    """The caller's own, so that its log and ours can be joined; one of ours where there is none that may be one."""
+    given: str = environ.get(f"HTTP_{INFERENCE_ID.upper().replace('-', '_')}", "")
+    return given if _ID.fullmatch(given) else str(uuid.uuid4())
 
 
 def _check_accept(accept: str) -> None:

@@ -2,7 +2,8 @@
 
 While a batch is captioned, requests gather. When it is done, the next batch waits until as many images are there as
 the last one had, a few milliseconds at most: so clients that answer each other's pace meet again, and a client that
-is alone never waits. Knows nothing of HTTP. Batches are not padded: sizes in between cost nothing extra (docs/LOG.md).
+is alone never waits. A request whose time is up before the model takes it never reaches the model. Batches are not
+padded: sizes in between cost nothing extra (docs/LOG.md). Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -30,12 +31,28 @@ class Model(Protocol):
     def caption(self, images: Sequence[bytes], beam: int | None = None, top: int | None = None) -> Answers: ...
 
 
+class Late(Exception):
+    """The request's time was up before the model could take it."""
+
+
 @dataclass(frozen=True)
+class Captioned:
+    """The answers to one request; how long it waited, how long the model took, and with how many images in all."""
+
+    answers: Answers
+    queue_s: float
+    model_s: float
+    batch: int
+
+
+@dataclass(frozen=True, eq=False)
 class _Job:
     images: Sequence[bytes]
     beam: int | None
     top: int | None
-    answers: Future[Answers] = field(default_factory=Future)
+    until: float | None
+    began: float = field(default_factory=time.monotonic)
+    done: Future[Captioned] = field(default_factory=Future)
 
 
 class Batcher:
@@ -49,13 +66,30 @@ class Batcher:
         for number in range(workers):
             threading.Thread(target=self._work, name=f"captions-{number}", daemon=True).start()
 
-    def caption(self, images: Sequence[bytes], beam: int | None = None, top: int | None = None) -> Answers:
-        """What the model says, whatever else it is asked at the time. Raises what the model raises for these images."""
-        job = _Job(images, beam, top)
+    @property
+    def waiting(self) -> int:
+        """Requests that no batch has yet."""
+        return len(self._waiting)
+
+    def caption(
+        self, images: Sequence[bytes], beam: int | None = None, top: int | None = None, until: float | None = None
+    ) -> Captioned:
+        """What the model says, whatever else it is asked at the time. `until`: when it is too late (time.monotonic()).
+
+        Raises Late, and what the model raises for these images.
+        """
+        job = _Job(images, beam, top, until)
         with self._changed:
             self._waiting.append(job)
             self._changed.notify_all()
-        return job.answers.result()
+        try:
+            return job.done.result(None if until is None else max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            with self._changed:
+                if job in self._waiting:
+                    self._waiting.remove(job)
+                    raise Late from None
+            return job.done.result()  # the model has it, or has had it
 
     def _work(self) -> None:
         while True:
@@ -74,6 +108,7 @@ class Batcher:
 
     def _take(self) -> list[_Job]:
         """The first job and those behind it that ask for the same beam and fit; none when another worker was first."""
+        self._send_away()
         batch: list[_Job] = []
         for job in list(self._waiting):
             count = sum(len(one.images) for one in batch) + len(job.images)
@@ -84,19 +119,28 @@ class Batcher:
         self._last = max(1, sum(len(job.images) for job in batch))
         return batch
 
+    def _send_away(self) -> None:
+        """Those that are late, though they may not have noticed yet."""
+        now = time.monotonic()
+        for job in [job for job in self._waiting if job.until is not None and job.until <= now]:
+            self._waiting.remove(job)
+            job.done.set_exception(Late())
+
     def _run(self, batch: Sequence[_Job]) -> None:
         if not batch:
             return
+        started = time.monotonic()
         images = [image for job in batch for image in job.images]
         try:
             answers = self._model.caption(images, beam=batch[0].beam, top=batch[0].top)
         except Exception as error:
             if len(batch) == 1:
-                batch[0].answers.set_exception(error)
+                batch[0].done.set_exception(error)
             else:  # one request's picture must not fail the others'
                 for job in batch:
                     self._run([job])
             return
+        took = time.monotonic() - started
         for job in batch:
-            job.answers.set_result(answers[: len(job.images)])
+            job.done.set_result(Captioned(answers[: len(job.images)], started - job.began, took, len(images)))
             answers = answers[len(job.images) :]

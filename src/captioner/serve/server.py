@@ -1,8 +1,6 @@
-"""Loads the model once, warms it, listens, and on SIGTERM answers what it has begun before it ends.
+"""Loads the model once, warms it, and only then listens: whoever is answered on /ping can be captioned.
 
-Reads five variables of the container: CAPTIONER_MODEL_VERSION and CAPTIONER_MODEL_DIGEST (who this model is),
-CAPTIONER_THREADS (for TensorFlow), CAPTIONER_WORKERS (batches captioned at once) and CAPTIONER_BATCH (images in a
-batch at most; 1: every request by itself).
+Reads the variables of the container that VARIABLES names, and no other setting.
 """
 
 from __future__ import annotations
@@ -10,79 +8,60 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-from captioner.errors import BadData, BadEnvironment, BadParams
+from captioner.errors import BadData, BadParams
+from captioner.images import normalise
 from captioner.model.runtime import start_tensorflow
-from captioner.serve.application import QUEUE, Application
+from captioner.serve.application import DEADLINE_S, QUEUE, Application
 from captioner.serve.batching import LARGEST, Model
+from captioner.serve.journal import Journal
+from captioner.serve.listening import leave, listen
 
-DRAIN_S = 25.0  # SageMaker kills 30 s after SIGTERM
+VARIABLES = {
+    "CAPTIONER_MODEL_VERSION": "who the model is: its version in the registry",
+    "CAPTIONER_MODEL_DIGEST": "who the model is: the SHA-256 of its model.tar.gz",
+    "CAPTIONER_THREADS": "threads for TensorFlow (default: one per core)",
+    "CAPTIONER_WORKERS": "batches captioned at once (default 1)",
+    "CAPTIONER_BATCH": "images in a batch at most; 1 captions every request by itself (default 16)",
+    "CAPTIONER_DEADLINE": "seconds that a request may wait before it is sent away (default 25)",
+}
 
 
 def serve(model_dir: Path, host: str, port: int) -> int:
     """Serve until SIGTERM or SIGINT, then end the process. Raises BadData, BadParams, BadEnvironment before that."""
+    # Until it listens there is nothing to finish; and a container's first process ignores what it does not handle.
+    signal.signal(signal.SIGTERM, leave)
     started = time.monotonic()
     workers, largest = number(os.environ, "CAPTIONER_WORKERS", 1), number(os.environ, "CAPTIONER_BATCH", LARGEST)
+    deadline = number(os.environ, "CAPTIONER_DEADLINE", int(DEADLINE_S))
+    version, digest = os.environ.get("CAPTIONER_MODEL_VERSION", ""), os.environ.get("CAPTIONER_MODEL_DIGEST", "")
     start_tensorflow(number(os.environ, "CAPTIONER_THREADS", os.cpu_count() or 1))
     model = load(model_dir)
-    version, digest = os.environ.get("CAPTIONER_MODEL_VERSION", ""), os.environ.get("CAPTIONER_MODEL_DIGEST", "")
-    application = Application(model, version, digest, workers, largest)
-    took = time.monotonic() - started
-    print(f"model {version or '?'} ({digest[:12] or 'no digest'}) ready in {took:.1f} s", flush=True)
-    code = listen(application, host, port, threads=workers + QUEUE + 2)
+    journal = Journal(version, digest)
+    application = Application(model, version, digest, workers, largest, deadline, journal)
+    journal.write("ready", seconds=round(time.monotonic() - started, 1))
+    code = listen(application, host, port, threads=workers + QUEUE + 2, said=journal.write)
     # TensorFlow takes seconds (measured: 4.5) to be taken apart, and nothing is left to be saved.
     sys.stdout.flush()
     os._exit(code)
 
 
 def load(model_dir: Path) -> Model:
-    """The model, with one caption already made: the first request must not pay for building the graph."""
+    """The model, with one caption already made: the first request must not pay for building the graph.
+
+    By the way that requests go, so that what reads pictures is loaded too.
+    """
     if not (model_dir / "1" / "saved_model.pb").is_file():
         raise BadData(f"{model_dir} holds no model: there is no 1/saved_model.pb in it.")
     from captioner.model.captioner import Captioner
 
     model = Captioner.load(model_dir, None)
-    model.caption([warm_up_image()])
+    model.caption([normalise(warm_up_image(), "warm-up")])
     return model
-
-
-def listen(application: Any, host: str, port: int, threads: int) -> int:
-    """Answer HTTP until SIGTERM or SIGINT, then finish what was begun. Returns 0. Raises BadEnvironment."""
-    from waitress import create_server
-
-    try:
-        server: Any = create_server(application, host=host, port=port, threads=threads, ident="captioner")
-    except OSError as error:
-        raise BadEnvironment(f"Port {port} cannot be used: {error.strerror or error}; choose another.") from None
-
-    def drain() -> None:
-        deadline = time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline and any(
-            channel.requests or channel.total_outbufs_len for channel in list(server.active_channels.values())
-        ):
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def on_term(number: int, frame: FrameType | None) -> None:
-        threading.Thread(target=drain, daemon=True).start()
-
-    signal.signal(signal.SIGTERM, on_term)
-    signal.signal(signal.SIGINT, _leave)
-    print(f"listening on {host}:{server.effective_port}", flush=True)
-    server.run()  # returns when a signal handler raises SystemExit
-    server.close()
-    return 0
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
 
 
 def number(environ: Mapping[str, str], name: str, default: int) -> int:
