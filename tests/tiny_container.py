@@ -4,9 +4,11 @@ Its environment chooses how it behaves: START=crash ends at once, START=never is
 five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
 STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer, CAPTION is what it says. The body of an
 invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the
-request and the model's identity.
+request and the model's identity. A model may bring its own: ``behaviour.json`` in its archive is read as more of the
+environment, and FAIL_EVERY=20 answers each twentieth request with 500.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -34,6 +36,8 @@ class Container(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "FAIL_EVERY" in os.environ and next(REQUESTS) % int(os.environ["FAIL_EVERY"]) == 0:
+            return self.reply(500, b"one of many")
         if "ANSWER" in os.environ:
             return self.reply(int(os.environ["ANSWER"]), b"on purpose")
         if body.startswith(b"status "):
@@ -86,6 +90,9 @@ def option(name, otherwise):
 
 
 MODEL = Path(option("--model-dir", "/opt/ml/model"))
+if (MODEL / "behaviour.json").is_file():
+    os.environ.update(json.loads((MODEL / "behaviour.json").read_text()))
+REQUESTS = itertools.count(1)
 STARTED = time.monotonic()
 # As the first process of a container nothing would end it otherwise.
 signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("STOP") == "ignore" else lambda *_: os._exit(0))

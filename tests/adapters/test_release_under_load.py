@@ -1,15 +1,16 @@
-"""A promotion and a rollback under steady load: real boto3, the local SageMaker, a real registry, no request lost."""
+"""Releases under steady load: real boto3, the local SageMaker, a real registry; none of the champion's requests is lost."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
@@ -20,15 +21,19 @@ from captioner.adapters.mlflow_store import database_uri
 from captioner.adapters.s3_documents import S3Documents
 from captioner.adapters.sagemaker import SageMakerEndpoint
 from captioner.book import Book
+from captioner.errors import BadEnvironment, GateFailed
 from captioner.ledger import Cause
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.settings import Settings
-from captioner.stages import promote, reconcile, rollback
+from captioner.stages import promote, ramp, reconcile, rollback
+from captioner.stages.moving import Release
+from captioner.stages.recorded import RecordedEndpoint
 from tests.adapters.conftest import registered
 from tests.local_aws import LocalAws, model_archive, until
 
 CLIENTS = 16
+CHALLENGERS_FAULT = "one of many"  # what a model says that fails now and then; the champion never does
 NAME = "load-release"
 PARAMS = DeployParams(instance_type="ml.m5.large", instances=2, challenger_share=0.25, max_wait_s=120)
 ADA = Cause("ada@host", "a test of patience")
@@ -46,11 +51,12 @@ class Request:
 class Load:
     """16 clients with botocore's standard retries, one request after the other until told to stop.
 
-    Every second one asks the champion by name, the others whoever the weights say.
+    Every second one asks the champion by name, the others whoever the weights say. With `tolerant`, an error of the
+    challenger's own model is no loss: the errors of the champion's model say who they are of.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self.url, self.name = url, name
+    def __init__(self, url: str, name: str, tolerant: bool = False) -> None:
+        self.url, self.name, self.tolerant = url, name, tolerant
         self.done: list[Request] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(n % 2 == 0,)) for n in range(CLIENTS)]
@@ -75,6 +81,9 @@ class Load:
                 # Of the champion's traffic the version matters; the challenger is another one by design.
                 seen = version if answer["InvokedProductionVariant"] == "champion" else None
                 self.done.append(Request(began, seen))
+            except client.exceptions.ModelError as error:
+                fault = "" if self.tolerant and not by_name and CHALLENGERS_FAULT in str(error) else str(error)
+                self.done.append(Request(began, None, fault))
             except Exception as error:  # whatever it is, it is a lost request
                 self.done.append(Request(began, None, f"{type(error).__name__}: {error}"))
 
@@ -98,30 +107,41 @@ class Load:
         return {one.version for one in self.done if one.began > moment and one.version}
 
 
-@pytest.fixture
-def ports(local_aws: LocalAws, mlflow_paths: Paths, tmp_path: Path) -> Iterator[tuple[Any, ...]]:
-    """Registry, endpoint and ledger: champion 1 and challenger 2 serve."""
-    settings = Settings.from_env(mlflow_paths.root, {"CAPTIONER_PROGRESS": "none"})
-    paths = Paths(tmp_path, tmp_path / "home")
-    registry = MlflowRegistry(database_uri(mlflow_paths), mlflow_paths)
-    where = dataclasses.replace(local_aws.account, image=local_aws.image())
-    endpoint = SageMakerEndpoint(settings, paths, where)
-    for content in (b"one", b"two"):
-        artifact = tmp_path / "model.tar.gz"
-        artifact.write_bytes(model_archive({"1/saved_model.pb": content}))
-        version = registered(registry, artifact, NAME)
-        registry.tag(version, {"captioner.gate": "passed"})
-        assert version.digest == hashlib.sha256(artifact.read_bytes()).hexdigest()
-    registry.set_alias(NAME, "champion", "1")
-    registry.set_alias(NAME, "challenger", "2")
-    found = (PARAMS, paths, registry, endpoint, Book(S3Documents(settings, paths, where), registry, paths, NAME))
-    reconcile.run(*found, ADA)
-    yield found
-    local_aws.client("sagemaker").delete_endpoint(EndpointName=NAME)
+Ports = tuple[DeployParams, Paths, MlflowRegistry, SageMakerEndpoint, Book]
 
 
-def test_no_request_is_lost_over_a_promotion_and_a_rollback(ports: tuple[Any, ...], local_aws: LocalAws) -> None:
-    book: Book = ports[-1]
+def register(registry: MlflowRegistry, name: str, folder: Path, behaviour: Mapping[str, str]) -> None:
+    """A version whose container behaves as its archive says, and that the gate let through."""
+    artifact = folder / "model.tar.gz"
+    artifact.write_bytes(model_archive({"1/saved_model.pb": b"tiny", "behaviour.json": json.dumps(behaviour).encode()}))
+    version = registered(registry, artifact, name)
+    registry.tag(version, {"captioner.gate": "passed"})
+    assert version.digest == hashlib.sha256(artifact.read_bytes()).hexdigest()
+
+
+def world(
+    aws: LocalAws, name: str, params: DeployParams, mlflow: Paths, folder: Path, *behaviours: Mapping[str, str]
+) -> Ports:
+    """A version for each of `behaviours`; champion 1 and challenger 2 serve."""
+    settings = Settings.from_env(mlflow.root, {"CAPTIONER_PROGRESS": "none"})
+    paths = Paths(folder, folder / "home")
+    registry = MlflowRegistry(database_uri(mlflow), mlflow)
+    where = dataclasses.replace(aws.account, image=aws.image())
+    for behaviour in behaviours:
+        register(registry, name, folder, behaviour)
+    registry.set_alias(name, "champion", "1")
+    registry.set_alias(name, "challenger", "2")
+    book = Book(S3Documents(settings, paths, where), registry, paths, name)
+    ports = (params, paths, registry, SageMakerEndpoint(settings, paths, where), book)
+    reconcile.run(*ports, ADA)
+    return ports
+
+
+def test_no_request_is_lost_over_a_promotion_and_a_rollback(
+    local_aws: LocalAws, mlflow_paths: Paths, tmp_path: Path
+) -> None:
+    ports = world(local_aws, NAME, PARAMS, mlflow_paths, tmp_path, {"CAPTION": "one"}, {"CAPTION": "two"})
+    registry, book = ports[2], ports[-1]
     with Load(local_aws.url, NAME) as load:
         assert load.champions_since(0) == {"1"}
         promoted = promote.run(*ports, ADA)
@@ -133,6 +153,66 @@ def test_no_request_is_lost_over_a_promotion_and_a_rollback(ports: tuple[Any, ..
     assert {name: one.version for name, one in restored.entry.verified.items()} == {"champion": "1", "challenger": "2"}
     assert [one.action for one in book.entries()] == ["alias", "reconcile", "promote", "rollback"]
     # In the registry, too, for whoever looks at a version there.
-    version = ports[2].by_version(NAME, "2")
+    version = registry.by_version(NAME, "2")
+    assert version is not None
     assert version.tags["captioner.ledger.00000003"].startswith("promote by ada@host")
     assert version.aliases == ("challenger",)
+    local_aws.client("sagemaker").delete_endpoint(EndpointName=NAME)
+
+
+@pytest.fixture
+def hurried_aws(tmp_path: Path) -> Iterator[LocalAws]:
+    """Its minutes are a second, so that a step of a ramp is measured while somebody waits."""
+    aws = LocalAws(tmp_path / "aws", startup_s=8, options=("--time-scale", "0.02")).start()
+    yield aws
+    assert aws.stop() == 0
+
+
+def test_whatever_happens_to_the_challenger_or_an_instance_the_champion_answers(
+    hurried_aws: LocalAws, mlflow_paths: Paths, tmp_path: Path
+) -> None:
+    """A ramp, an instance killed, a challenger that is never healthy, one that fails a twentieth of its requests."""
+    name, sound = "load-mishaps", {"CAPTION": "sound"}
+    params = PARAMS.model_copy(update={"challenger_share": 0.1})
+    never, failing = {"START": "never"}, {"FAIL_EVERY": "20"}
+    ports = world(hurried_aws, name, params, mlflow_paths, tmp_path, {"CAPTION": "one"}, sound, never, failing)
+    _, paths, registry, endpoint, book = ports
+    release = Release(*ports)
+    documents = S3Documents(Settings.from_env(tmp_path, {}), paths, hurried_aws.account)
+
+    def ramp_up(*percents: float) -> ramp.RampReport:
+        recorded = RecordedEndpoint(release, "ramp", ADA)
+        return ramp.run(params, paths, recorded, documents, name, percents, wait_s=3)
+
+    def shares() -> list[float]:
+        return [round(one.weight, 3) for one in endpoint.live(name).variants]
+
+    with Load(hurried_aws.url, name, tolerant=True) as load:
+        assert ramp_up(25, 50).share == 0.5
+        assert shares() == [0.5, 0.5]
+
+        killed = hurried_aws.instances(name, "champion")[0]
+        os.kill(killed["pid"], signal.SIGKILL)
+        until(lambda: hurried_aws.instances(name, "champion")[0]["restarts"] > killed["restarts"], "a restart")
+        until(lambda: all(one["healthy"] for one in hurried_aws.instances(name, "champion")), "both to be healthy")
+
+        registry.set_alias(name, "challenger", "3")
+        with pytest.raises(BadEnvironment, match="old variants still answer"):
+            reconcile.run(*ports, ADA)
+        assert {one.name: one.model_version for one in endpoint.live(name).production} == {
+            "champion": "1",
+            "challenger": "2",
+        }
+
+        registry.set_alias(name, "challenger", "4")
+        reconcile.run(*ports, ADA)
+        before = shares()
+        with pytest.raises(GateFailed, match="challenger answered"):
+            ramp_up(50)
+        assert shares() == before
+        assert load.champions_since(time.monotonic()) == {"1"}
+    assert load.lost == []
+    assert len(load.done) > 500
+    told = [(one.action, bool(one.failed)) for one in book.entries()]
+    assert told[-2:] == [("ramp", False), ("ramp", False)]  # to a half, and back
+    hurried_aws.client("sagemaker").delete_endpoint(EndpointName=name)
