@@ -9,6 +9,7 @@ from pathlib import Path
 
 from captioner.commands.adding import Add, as_json
 from captioner.commands.showing import show
+from captioner.errors import BadEnvironment
 
 
 def add(verb: Add) -> None:
@@ -60,8 +61,12 @@ def _status(options: argparse.Namespace) -> None:
 
 def _emulator(options: argparse.Namespace) -> None:
     from captioner.emulator.options import read_options
-    from captioner.emulator.server import serve
 
+    try:
+        from captioner.emulator.server import serve
+    except ModuleNotFoundError as error:
+        missing = f"The local AWS needs {error.name}: install captioner with its extra 'local'."
+        raise BadEnvironment(missing) from None
     if options.state:
         serve(read_options(options, options.state))
         return
