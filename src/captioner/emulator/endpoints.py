@@ -222,6 +222,7 @@ class Endpoints:
             failure = traffic.live.scale(variant, count) if count is not None else None
             if failure:
                 self._change(name, Status="RollingBack", Stage=None)
+                began = time.monotonic()  # of this state: what came before may have taken any time
                 for one in endpoint["Variants"]:
                     traffic.live.scale(one["VariantName"], one["Instances"])
                 self._delays.hold("Updating", began)
