@@ -353,6 +353,11 @@ def test_a_plain_update_asks_for_no_guardrail() -> None:
             Live(REAL),
             "changes outside dvc.lock and params.yaml.*; commit them",
         ),
+        (
+            wanted(CHAMPION, CHALLENGER, of=params(strategy="canary", instance_type="ml.inf1.xlarge")),
+            after(BOTH),
+            "no deployment guardrails on ml.inf1.xlarge",
+        ),
         (BOTH, Live(REAL, bucket=False), "There is no bucket bucket"),
         (
             wanted(variant("champion", "3"), CHALLENGER, of=params(alarms={})),
