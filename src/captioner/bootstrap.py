@@ -115,6 +115,7 @@ def _train(app: App, candidate: str) -> Any:
         candidate,
         tracker=app.tracker(),
         word_vectors=app.settings.word_vectors,
+        weights=app.settings.weights,
     )
 
 

@@ -103,6 +103,21 @@ class ScstParams(Section):
     brevity: bool = Field(default=True, description="short captions are worth less, by BLEU's brevity penalty")
 
 
+class FinetuneParams(Section):
+    """Cross-entropy once more, from its best weights on, with the encoder's last blocks learning too.
+
+    Pictures are drawn anew each time that they are seen: cropped, flipped, re-encoded, lighter or darker.
+    """
+
+    first: Annotated[str, Field(pattern=r"^block[0-9]+$")] = Field(description="the first of the blocks that learn")
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, description="of the decoder")
+    encoder_rate: float = Field(gt=0, description="of the encoder's blocks")
+    warmup_steps: int = Field(ge=0)
+    patience: int = Field(ge=1, description="epochs without a better dev score")
+    strength: Share = Field(default=1.0, description="of the changes to pictures; 0 leaves them as they are")
+
+
 class TrainParams(Section):
     seed: int = Field(ge=0)
     objective: Literal["cross-entropy", "scst"] = Field(
@@ -127,6 +142,7 @@ class TrainParams(Section):
         default=(), description="views of the images beside the plain one; of features.views"
     )
     scst: ScstParams | None = None
+    finetune: FinetuneParams | None = None
 
     @model_validator(mode="after")
     def _scst_has_its_section(self) -> TrainParams:
@@ -217,6 +233,13 @@ class Params(Section):
         for name in self.candidates:
             if name not in self.decoders:
                 raise ValueError(f"no candidate {name!r} in decoders; there is: {', '.join(sorted(self.decoders))}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_tuned_encoder_has_one_network(self) -> Params:
+        together = [name for name in self.candidates if self.decoders[name].members > 1]
+        if self.train.finetune and together:
+            raise ValueError(f"train.finetune tunes the encoder for one network; {together[0]} has several members")
         return self
 
     @model_validator(mode="after")
