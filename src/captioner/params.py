@@ -104,10 +104,7 @@ class ScstParams(Section):
 
 
 class FinetuneParams(Section):
-    """Cross-entropy once more, from its best weights on, with the encoder's last blocks learning too.
-
-    Pictures are drawn anew each time that they are seen: cropped, flipped, re-encoded, lighter or darker.
-    """
+    """Cross-entropy once more, with the encoder's last blocks, on pictures that are drawn anew each time."""
 
     first: Annotated[str, Field(pattern=r"^block[0-9]+$")] = Field(description="the first of the blocks that learn")
     epochs: int = Field(ge=1)
@@ -233,13 +230,8 @@ class Params(Section):
         for name in self.candidates:
             if name not in self.decoders:
                 raise ValueError(f"no candidate {name!r} in decoders; there is: {', '.join(sorted(self.decoders))}")
-        return self
-
-    @model_validator(mode="after")
-    def _a_tuned_encoder_has_one_network(self) -> Params:
-        together = [name for name in self.candidates if self.decoders[name].members > 1]
-        if self.train.finetune and together:
-            raise ValueError(f"train.finetune tunes the encoder for one network; {together[0]} has several members")
+            if self.train.finetune and self.decoders[name].members > 1:
+                raise ValueError(f"train.finetune tunes the encoder for one network; {name} has several members")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from captioner.errors import BadData, BadParams
@@ -17,7 +18,7 @@ from captioner.model.arrays import unpack_arrays
 from captioner.model.captioner import Captioner
 from captioner.model.encoder import load_encoder
 from captioner.packs import PackReader, PackWriter, digest
-from captioner.params import EvaluateParams, ExportParams, FeaturesParams
+from captioner.params import EvaluateParams, ExportParams, FeaturesParams, parse_params
 from captioner.paths import Paths
 from captioner.records import ImageRecord, read_json, read_manifest, write_manifest
 from captioner.settings import Settings
@@ -26,6 +27,7 @@ from captioner.stages.fitting import phases_of
 from tests.fakes import FakeTracker
 from tests.tiny import COLOURS, KINDS, decoder_params, train_params
 
+ROOT = Path(__file__).resolve().parents[2]
 PAINT = {"red": (200, 40, 40), "green": (40, 170, 60), "blue": (50, 60, 210)}
 FINETUNE = {
     "first": "block15",
@@ -172,3 +174,11 @@ def test_weights_of_another_encoder_are_refused(data: Paths, tmp_path: Path) -> 
         np.savez(tmp_path / "encoder.npz", **arrays)
         with pytest.raises(BadData, match=sentence):
             load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", tmp_path / "encoder.npz")
+
+
+def test_an_encoder_is_tuned_for_one_network_only() -> None:
+    profile = yaml.safe_load((ROOT / "profiles" / "flickr8k-tuned.yaml").read_text(encoding="utf-8"))
+    assert parse_params(profile).train.finetune is not None
+    profile["decoders"]["attention"]["members"] = 2
+    with pytest.raises(BadParams, match="tunes the encoder for one network; attention has several members"):
+        parse_params(profile)
