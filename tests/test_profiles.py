@@ -12,7 +12,7 @@ from captioner.paths import Paths
 
 
 def test_every_profile_passes_and_is_named_after_itself(root: Path, paths: Paths) -> None:
-    assert profiles.names(paths) == ("flickr8k", "flickr8k-best", "folder", "sample")
+    assert profiles.names(paths) == ("flickr8k", "flickr8k-best", "flickr8k-tuned", "folder", "sample")
     for name in profiles.names(paths):
         assert load_params(paths.profiles / f"{name}.yaml").profile == name
 
@@ -38,7 +38,7 @@ def test_using_the_same_profile_again_touches_nothing(paths: Paths) -> None:
 
 @pytest.mark.parametrize("name", ["flickr30k", "", "../params", "sample.yaml"])
 def test_an_unknown_profile_names_the_valid_ones(paths: Paths, name: str) -> None:
-    with pytest.raises(BadParams, match="flickr8k, flickr8k-best, folder, sample"):
+    with pytest.raises(BadParams, match="flickr8k, flickr8k-best, flickr8k-tuned, folder, sample"):
         profiles.use(paths, name)
 
 
@@ -83,4 +83,4 @@ def test_the_verb(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert main(["profile", "use", "folder"]) == 0
     assert "+profile: folder" in capsys.readouterr().out
     assert main(["profile", "use", "nothing"]) == 2
-    assert "flickr8k, flickr8k-best, folder, sample" in capsys.readouterr().err
+    assert "flickr8k, flickr8k-best, flickr8k-tuned, folder, sample" in capsys.readouterr().err

@@ -212,6 +212,7 @@ def _train(app: App, candidate: str) -> Any:
         candidate,
         tracker=app.tracker(),
         word_vectors=app.settings.word_vectors,
+        weights=app.settings.weights,
     )
 
 

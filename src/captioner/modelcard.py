@@ -44,7 +44,8 @@ def render(card: Card) -> str:
     scores = report["scores"]
     parts = [
         f"# The shipped model: `{card['candidate']}`, trained on {name}",
-        "What `captioner caption photo.jpg` uses until a model of your own is champion. A frozen convolutional network "
+        "What `captioner caption photo.jpg` uses until a model of your own is champion. "
+        f"A {'tuned' if _tuned(card) else 'frozen'} convolutional network "
         f"({card['encoder']['encoder']}) sees the picture, an LSTM ({_network(card)}) writes a sentence in English.",
         f"On the {report['images']:,} images of {name}'s {report['split']} split: **BLEU-4 {scores['bleu_4']:.1f}, "
         f"CIDEr {scores['cider']:.1f}**. `card.json` has everything on this page, and more, for machines.",
@@ -181,16 +182,27 @@ def _data(card: Card) -> str:
     )
 
 
+def _tuned(card: Card) -> bool:
+    """Did the encoder learn too?"""
+    return "encoder.npz" in card["files"]
+
+
 def _made(card: Card) -> str:
     git, made = card["git"], card["artifact"]
     commit = f"commit `{git['sha']}`" if git["sha"] else "no commit that is known"
     seeds = ", ".join(f"`{name}` {_listed(value)}" for name, value in card["seeds"].items())
     lines = "\n".join(card["commands"])
     export = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in card["export"].items())
+    held = (
+        "Git holds the decoder's weights (`weights.npz`) and those of the encoder that were tuned with it "
+        "(`encoder.npz`), neither with a pickle; the rest of the encoder comes from its package."
+        if _tuned(card)
+        else "Git holds the decoder's weights alone (`weights.npz`, no pickle); the encoder comes from its package."
+    )
     return (
         f"With {commit}, TensorFlow {made['tensorflow']}, Keras {made['keras']}. Seeds: {seeds}. Decoding: {export}. "
         f"All params are in `card.json`.\n\n```sh\n{lines}\n```\n\n"
-        "Git holds the decoder's weights alone (`weights.npz`, no pickle); the encoder comes from its package. The "
+        f"{held} The "
         "artifact, encoder and beam search included, is put together on first use. The one that these scores are of "
         f"has the SHA-256 `{made['digest']}`; the same TensorFlow gives the same bytes, and `captioner caption --json` "
         "says which one answered."
@@ -204,10 +216,11 @@ def _licences(card: Card) -> str:
         if encoder["package"]
         else "as keras.applications downloads them, under their authors' terms"
     )
+    copied = "Its last blocks were tuned, the others are" if _tuned(card) else "They are"
     data = DATA_TERMS.get(card["dataset"]["name"], "See the dataset.")
     return (
         "- Code and, as far as they are ours, the decoder's weights: Apache-2.0.\n"
-        f"- Encoder: {encoder['encoder']}, ImageNet weights, {source}. They are not copied here.\n"
+        f"- Encoder: {encoder['encoder']}, ImageNet weights, {source}. {copied} not copied here.\n"
         f"- Data: {data}"
     )
 

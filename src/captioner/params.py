@@ -98,6 +98,18 @@ class ScstParams(Section):
     brevity: bool = Field(default=True, description="short captions are worth less, by BLEU's brevity penalty")
 
 
+class FinetuneParams(Section):
+    """Cross-entropy once more, with the encoder's last blocks, on pictures that are drawn anew each time."""
+
+    first: Annotated[str, Field(pattern=r"^block[0-9]+$")] = Field(description="the first of the blocks that learn")
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, description="of the decoder")
+    encoder_rate: float = Field(gt=0, description="of the encoder's blocks")
+    warmup_steps: int = Field(ge=0)
+    patience: int = Field(ge=1, description="epochs without a better dev score")
+    strength: Share = Field(default=1.0, description="of the changes to pictures; 0 leaves them as they are")
+
+
 class TrainParams(Section):
     seed: int = Field(ge=0)
     objective: Literal["cross-entropy", "scst"] = Field(
@@ -122,6 +134,7 @@ class TrainParams(Section):
         default=(), description="views of the images beside the plain one; of features.views"
     )
     scst: ScstParams | None = None
+    finetune: FinetuneParams | None = None
 
     @model_validator(mode="after")
     def _scst_has_its_section(self) -> TrainParams:
@@ -205,6 +218,8 @@ class Params(Section):
         for name in self.candidates:
             if name not in self.decoders:
                 raise ValueError(f"no candidate {name!r} in decoders; there is: {', '.join(sorted(self.decoders))}")
+            if self.train.finetune and self.decoders[name].members > 1:
+                raise ValueError(f"train.finetune tunes the encoder for one network; {name} has several members")
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,8 @@ SHIPPED = "shipped"
 FORMAT = 1  # of card.json; raise it when a reader of the old one would be wrong
 CARD, PAGE = "card.json", "README.md"
 FILES = ("decoder.json", "weights.npz", "predictions.jsonl")
-"""What lies beside the card and the page; the card has the SHA-256 of each."""
+"""What lies beside the card and the page, and ``encoder.npz`` where the encoder was tuned; the card has the SHA-256
+of each."""
 
 MAX_BYTES = 40_000_000
 GOLDEN_TOLERANCE = 0.05
@@ -80,7 +81,7 @@ def read_shipped(folder: Path) -> Shipped:
         if found.card["format"] != FORMAT:
             raise BadData(f"{folder / CARD} is of format {found.card['format']}, this captioner reads {FORMAT}.")
         sums = found.card["files"]
-        for name in FILES:
+        for name in (*FILES, *(name for name in sorted(sums) if name not in FILES)):
             if not (folder / name).is_file() or sha256_file(folder / name) != sums[name]:
                 raise BadData(
                     f"{folder / name} is not the file that {CARD} names: restore it (git checkout -- models/shipped)."
@@ -168,7 +169,7 @@ def _key(shipped: Shipped) -> str:
     """Everything that decides what is built: the files, how it is exported, the code, the libraries."""
     code = sorted(Path(artifact.__file__).parent.glob("*.py"))
     what = [
-        {name: shipped.card["files"][name] for name in ("decoder.json", "weights.npz")},
+        {name: digest for name, digest in shipped.card["files"].items() if name != "predictions.jsonl"},
         [shipped.candidate, shipped.export.model_dump()],
         {file.name: sha256_file(file) for file in code},
         versions(),

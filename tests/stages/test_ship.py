@@ -14,13 +14,26 @@ import pytest
 from captioner.bootstrap import run_stage
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadParams, CaptionerError
-from captioner.model.trained import pack_arrays, unpack_arrays
+from captioner.model.arrays import pack_arrays, rounded, unpack_arrays
+from captioner.model.artifact import build_in_a_fresh_process
+from captioner.model.encoder import load_encoder
+from captioner.model.identity import tuned_digest
 from captioner.modelcard import render
 from captioner.params import load_params
 from captioner.paths import Paths
-from captioner.records import Caption, Prediction, read_json, read_predictions, write_json, write_predictions
-from captioner.shipped import FILES, MAX_BYTES, read_shipped
+from captioner.records import (
+    Caption,
+    Prediction,
+    read_json,
+    read_predictions,
+    write_bytes,
+    write_json,
+    write_predictions,
+)
+from captioner.shipped import FILES, MAX_BYTES, read_shipped, rebuild
 from captioner.stages.ship import best_epoch, seeds_of, without_references
+from tests.evaluated import write_candidate
+from tests.tiny import EXPORT
 from tests.tiny_shipped import change_params
 
 Change = Callable[[Path], None]
@@ -77,6 +90,44 @@ def test_shipping_twice_gives_the_same_files(evaluated: Paths, shipped_project: 
     run_stage("ship", "attention", evaluated.root)
     for file in (shipped_project / "models" / "shipped").iterdir():
         assert (evaluated.shipped / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.fixture
+def tuned(evaluated: Paths) -> Paths:
+    """The same candidate, had its encoder learned with it."""
+    trained, cache = evaluated.trained("attention"), evaluated.home / "encoders"
+    published = load_encoder("efficientnet-lite0", "grid", None, cache)
+    head = {f"head/{v.name}": v.value.numpy() * 0.9 for v in published.network.get_layer("head").weights}
+    write_bytes(trained / "encoder.npz", pack_arrays(rounded(head)))
+    description = read_json(trained / "decoder.json")
+    description["features"]["weights_digest"] = tuned_digest(published.weights_digest, trained / "encoder.npz")
+    write_json(trained / "decoder.json", description)
+    packed = evaluated.root / "packed" / "model.tar.gz"
+    build_in_a_fresh_process(trained, EXPORT, "attention", packed, None, cache, threads=1)
+    write_candidate(evaluated, "attention", artifact=packed, weights_digest=sha256_file(trained / "weights.npz"))
+    return evaluated
+
+
+@pytest.mark.timeout(300)
+def test_an_encoder_that_learned_is_shipped_with_its_decoder(tuned: Paths) -> None:
+    run_stage("ship", "attention", tuned.root)
+    learned = tuned.shipped / "encoder.npz"
+    assert learned.read_bytes() == (tuned.trained("attention") / "encoder.npz").read_bytes()
+    shipped = read_shipped(tuned.shipped)
+    assert sha256_file(rebuild(shipped, tuned, threads=1)) == shipped.digest
+    page = (tuned.shipped / "README.md").read_text(encoding="utf-8")
+    assert "A tuned convolutional network" in page
+    assert "`encoder.npz`" in page
+
+    learned.write_bytes(learned.read_bytes()[:-1])
+    with pytest.raises(BadData, match=r"encoder\.npz is not the file that card\.json names"):
+        read_shipped(tuned.shipped)
+
+
+def test_a_frozen_model_leaves_nothing_of_a_tuned_one_behind(evaluated: Paths) -> None:
+    write_bytes(evaluated.shipped / "encoder.npz", b"of the last model")
+    run_stage("ship", "attention", evaluated.root)
+    assert {file.name for file in evaluated.shipped.iterdir()} == {*FILES, "card.json", "README.md"}
 
 
 def test_the_commit_and_dvcs_hashes_are_on_the_card(evaluated: Paths) -> None:

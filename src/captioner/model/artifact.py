@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment
 from captioner.model.runtime import start_tensorflow
-from captioner.model.trained import read_trained
+from captioner.model.trained import read_trained, tuned_encoder
 from captioner.params import ExportParams
 from captioner.records import FeaturesMeta
 
@@ -40,7 +40,8 @@ def build_artifact(
 
     tf.config.experimental.enable_op_determinism()
     decoder, vocabulary, features, max_words = read_trained(trained)
-    encoder = load_encoder(features.encoder, features.layout, weights, cache)
+    tuned = tuned_encoder(trained)
+    encoder = load_encoder(features.encoder, features.layout, weights, cache, tuned)
     check_encoder(encoder, features)
     graph = Graph(encoder, decoder, vocabulary, max_words, params.beam, params.top, params.length_power)
     card = {
@@ -51,6 +52,7 @@ def build_artifact(
         "vocabulary": len(vocabulary),
         "max_words": max_words,
         "weights_digest": sha256_file(trained / "weights.npz"),
+        **({"tuned": True} if tuned else {}),
         **params.model_dump(),
     }
     write_artifact(graph, features.cells, features.channels, card, target)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from captioner.errors import BadData
-from captioner.model.trained import load_weights, pack_arrays, unpack_arrays, weights_of
+from captioner.model.arrays import pack_arrays, unpack_arrays
 from captioner.records import write_bytes
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ class Checkpoint:
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         self.folder, self.trainer = folder, trainer
         self.file = folder / "checkpoint.npz"
-        self.best: dict[str, np.ndarray] = weights_of(trainer.decoder)
+        self.best: dict[str, np.ndarray] = trainer.weights()
 
     def save(self, history: list[dict[str, Any]], improved: bool) -> None:
         """Write the state after an epoch; `improved` makes these weights the best so far."""
-        weights = weights_of(self.trainer.decoder)
+        weights = self.trainer.weights()
         if improved:
             with self.trainer.averaged():
-                self.best = weights_of(self.trainer.decoder)
+                self.best = self.trainer.weights()
         arrays = {f"weights/{name}": array for name, array in weights.items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
         arrays |= {f"optimizer/{i:03d}": v.numpy() for i, v in enumerate(self.trainer.state())}
@@ -51,7 +51,7 @@ class Checkpoint:
                 groups[group][rest] = array
         except (KeyError, ValueError):
             raise BadData(f"{self.file} is not a checkpoint: delete it and train again.") from None
-        load_weights(self.trainer.decoder, groups["weights"], str(self.file))
+        self.trainer.load(groups["weights"], str(self.file))
         self.best = groups["best"]
         variables = self.trainer.state()
         saved = [groups["optimizer"][name] for name in sorted(groups["optimizer"])]
@@ -62,5 +62,5 @@ class Checkpoint:
         return history
 
     def load_best(self) -> None:
-        """Put the best weights into the decoder."""
-        load_weights(self.trainer.decoder, self.best, str(self.file))
+        """Put the best weights into the network."""
+        self.trainer.load(self.best, str(self.file))

@@ -6,13 +6,17 @@ Knows nothing of image files, feature stores or captions. What an encoder is (it
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from captioner.errors import BadData
 from captioner.model import lite, preprocess, zoo
-from captioner.model.identity import check_names, weights_digest
+from captioner.model.arrays import unpack_arrays
+from captioner.model.identity import check_names, tuned_digest, weights_digest
 from captioner.records import FeaturesMeta
 
 
@@ -68,22 +72,56 @@ class Encoder(tf.Module):
 
     def encode(self, images: tf.Tensor) -> tf.Tensor:
         """float32 [B, image_size, image_size, 3], 0..255 → float32 [B, cells, channels]. The network normalises."""
-        grid = self.network(images, training=False)
+        return self.arranged(self.network(images, training=False))
+
+    def arranged(self, grid: tf.Tensor) -> tf.Tensor:
+        """What the network gives, [B, h, w, channels], as the layout wants it: [B, cells, channels]."""
         _, height, width, channels = grid.shape
         cells = tf.reshape(grid, [-1, height * width, channels])
         return cells if self.layout == "grid" else tf.reduce_mean(cells, axis=1, keepdims=True)
 
 
-def load_encoder(name: str, layout: str = "grid", weights: Path | None = None, cache: Path | None = None) -> Encoder:
+def load_encoder(
+    name: str,
+    layout: str = "grid",
+    weights: Path | None = None,
+    cache: Path | None = None,
+    tuned: Path | None = None,
+) -> Encoder:
     """The encoder `name`: one of ``lite.LITES`` or of keras.applications (``identity.NAMES``).
 
     `weights`: a folder with weights of keras.applications (else they are downloaded on first use); `cache`: a folder
-    for what is converted or computed once. Raises BadParams for an unknown name or layout, BadEnvironment when weights
+    for what is converted or computed once; `tuned`: a file of weights that take the place of the published ones (what
+    ``model.tuning`` made). Raises BadParams for an unknown name or layout, BadEnvironment when weights
     cannot be had, BadData when they are not what they should be.
     """
     check_names(name, layout)
     if name in lite.LITES:
         kind = lite.LITES[name]
-        return Encoder(lite.build(kind, lite.load_weights(kind, cache)), name, layout, kind.sha256)
-    network = zoo.build(name, zoo.weights_file(name, weights))
-    return Encoder(network, name, layout, weights_digest(network))
+        network, digest = lite.build(kind, lite.load_weights(kind, cache)), kind.sha256
+    else:
+        network = zoo.build(name, zoo.weights_file(name, weights))
+        digest = weights_digest(network)
+    if tuned is not None:
+        assign(network, unpack_arrays(tuned), str(tuned))
+        digest = tuned_digest(digest, tuned)
+    return Encoder(network, name, layout, digest)
+
+
+def assign(network: Any, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Put `arrays`, by ``LAYER/kernel`` and ``LAYER/bias``, into a keras.Model. Raises BadData if they do not fit."""
+    for name, variable in named(network, {name.rsplit("/", 1)[0] for name in arrays}).items():
+        array = arrays.get(name)
+        if array is None or array.shape != tuple(variable.shape):
+            found = "missing" if array is None else array.shape
+            raise BadData(f"{source} belongs to another encoder: {name} is {found}, not {tuple(variable.shape)}.")
+        variable.assign(array.astype(np.float32))
+
+
+def named(network: Any, layers: Collection[str]) -> dict[str, Any]:
+    """The variables of `layers` of a keras.Model, by ``LAYER/kernel`` and ``LAYER/bias``. Raises BadData."""
+    known = {layer.name: layer for layer in network.layers}
+    unknown = sorted(set(layers) - known.keys())
+    if unknown:
+        raise BadData(f"The encoder {network.name} has no layer {unknown[0]}.")
+    return {f"{name}/{v.name}": v for name in sorted(layers) for v in known[name].weights}

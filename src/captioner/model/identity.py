@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from captioner.digests import sha256_file, sha256_text
 from captioner.errors import BadData, BadParams
 from captioner.model import lite, preprocess, zoo
 from captioner.model.runtime import start_tensorflow
@@ -59,6 +60,11 @@ def weights_digest(network: Any) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def tuned_digest(published: str, tuned: Path) -> str:
+    """The digest of an encoder of whose weights some were replaced by those in the file `tuned`."""
+    return sha256_text(f"{published}\n{sha256_file(tuned)}")
 
 
 def _source(file: Path | None) -> str:

@@ -1,13 +1,13 @@
 """A trained network on disk: ``decoder.json`` (network and vocabulary) and ``weights.npz`` (no pickle).
 
+Where the encoder learned too, ``encoder.npz`` has those of its weights that are no longer the published ones.
+
 The weights are rounded to float16 when they are written, and computed with in float32 from there on: what is
 exported, evaluated and shipped are the same numbers, in half the bytes.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from captioner.errors import BadData
+from captioner.model.arrays import pack_arrays, rounded, unpack_arrays
 from captioner.params import DecoderParams
 from captioner.records import FeaturesMeta, read_json, write_bytes, write_json
 from captioner.text import Vocabulary
@@ -24,10 +25,24 @@ if TYPE_CHECKING:
     from captioner.model.ensemble import Network
 
 
+ENCODER = "encoder.npz"
+
+
+def tuned_encoder(folder: Path) -> Path | None:
+    """The file with the encoder's own weights in a trained network's folder; None where it is the published one."""
+    file = folder / ENCODER
+    return file if file.is_file() else None
+
+
 def write_trained(
-    folder: Path, decoder: Network, vocabulary: Vocabulary, features: FeaturesMeta, max_words: int
+    folder: Path,
+    decoder: Network,
+    vocabulary: Vocabulary,
+    features: FeaturesMeta,
+    max_words: int,
+    encoder: Path | None = None,
 ) -> None:
-    """Write both files. Equal weights give equal bytes."""
+    """Write the files; `encoder` is one to copy. Equal weights give equal bytes."""
     description = {
         "decoder": decoder.params.model_dump(),
         "features": asdict(features),
@@ -36,6 +51,10 @@ def write_trained(
     }
     write_json(folder / "decoder.json", description)
     write_bytes(folder / "weights.npz", pack_arrays(rounded(weights_of(decoder))))
+    if encoder is None:
+        (folder / ENCODER).unlink(missing_ok=True)  # of an earlier run
+    else:
+        write_bytes(folder / ENCODER, encoder.read_bytes())
 
 
 def read_trained(folder: Path) -> tuple[Network, Vocabulary, FeaturesMeta, int]:
@@ -69,11 +88,6 @@ def weights_of(decoder: Network) -> dict[str, np.ndarray]:
     return {name: v.value.numpy() for name, v in variables_of(decoder).items()}
 
 
-def rounded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays in float16."""
-    return {name: array.astype(np.float16) for name, array in arrays.items()}
-
-
 def load_weights(decoder: Network, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Assign `arrays` to `decoder`. Raises BadData when they belong to another architecture."""
     expected = {name: array.shape for name, array in weights_of(decoder).items()}
@@ -87,25 +101,3 @@ def load_weights(decoder: Network, arrays: Mapping[str, np.ndarray], source: str
         )
     for name, variable in variables_of(decoder).items():
         variable.assign(arrays[name].astype(np.float32))
-
-
-def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as the bytes of an .npz, in the order of their names, without times."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(arrays):
-            one = io.BytesIO()
-            np.lib.format.write_array(one, np.asanyarray(arrays[name]), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), one.getvalue())
-    return packed.getvalue()
-
-
-def unpack_arrays(path: Path) -> dict[str, Any]:
-    """The arrays of an .npz. Raises BadData when it is missing, cut short or holds anything but arrays."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise BadData(f"{path} is missing: run the stage that writes it first.") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
-        raise BadData(f"{path} is damaged: delete it and run its stage again.") from None

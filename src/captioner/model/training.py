@@ -1,11 +1,12 @@
 """The training loop's inside: batches, loss and one compiled step. Knows nothing of files, trackers or stopping.
 
-`Trainer` learns from people's captions by cross-entropy; `scst.SelfCritical` goes on from there with its own captions.
+`Trainer` learns from people's captions by cross-entropy; `tuning.Tuner` goes on with the encoder's last blocks, and
+`scst.SelfCritical` with captions of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from captioner.model.decoder import Decoder
 from captioner.model.dropout import Dropout
 from captioner.model.precision import optimizer_for
 from captioner.model.recurrence import Packing
+from captioner.model.trained import load_weights, weights_of
 from captioner.params import TrainParams
 from captioner.text import PAD, Vocabulary
 
@@ -79,9 +81,22 @@ class Trainer:
         adam = keras.optimizers.Adam(rate, global_clipnorm=self.params.clip_norm)
         self.optimizer = optimizer_for(self.params.precision, adam)
         self.optimizer.build(weights)
-        self.average = [tf.Variable(w.value, trainable=False) for w in weights] if self.params.ema else []
+        self.average = [tf.Variable(w.value, trainable=False) for w in self.variables] if self.params.ema else []
         self._step = tf.function(self._train, reduce_retracing=True)
         self._greedy = tf.function(self._caption, reduce_retracing=True)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What learns."""
+        return list(self.decoder.trainable_variables)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Every weight that learns, by its name."""
+        return weights_of(self.decoder)
+
+    def load(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
+        """Put `arrays`, which came from `weights`, back. Raises BadData when they are another network's."""
+        load_weights(self.decoder, arrays, source)
 
     def update(self, grid: np.ndarray, batch: Batch, step: int) -> tuple[float, int, float]:
         """One update on `grid` [B, C, D] float16, the batch's features. Returns loss a token, tokens, and 0."""
@@ -103,8 +118,8 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """While this runs, the decoder has the averaged weights (where `ema` is on): for scores and for keeping."""
-        weights = self.decoder.trainable_variables
+        """While this runs, the network has the averaged weights (where `ema` is on): for scores and for keeping."""
+        weights = self.variables
         held = [w.value.numpy() for w in weights] if self.average else []
         for weight, average in zip(weights, self.average, strict=bool(self.average)):
             weight.assign(average)
@@ -119,15 +134,14 @@ class Trainer:
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
         with tf.GradientTape() as tape, self.decoder.product.in_format(self.params.precision):
-            context = self.decoder.image(tf.cast(grid, tf.float32), drop)
+            context = self.decoder.image(self._features(grid), drop)
             hidden = self.decoder.hidden(context, inputs, packing, drop)
             each = self._loss(self.decoder.softmax(hidden), packing.pick(targets))
             row = packing.flat // tf.shape(targets)[2]
             loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
             scaled = self.optimizer.scale_loss(loss)
-        weights = self.decoder.trainable_variables
-        gradients = tape.gradient(scaled, [v.value for v in weights])
-        self.optimizer.apply(gradients, weights)
+        weights = self.variables
+        self._apply(tape.gradient(scaled, [v.value for v in weights]))
         if self.average:
             # The average trusts early weights less: without this it would remember the random start for long.
             steps = tf.cast(self.optimizer.iterations, tf.float32)
@@ -135,6 +149,14 @@ class Trainer:
             for average, weight in zip(self.average, weights, strict=True):
                 average.assign(decay * average + (1.0 - decay) * weight.value)
         return tf.reduce_mean(each), tf.size(packing.flat)
+
+    def _features(self, grid: tf.Tensor) -> tf.Tensor:
+        """What the decoder looks at, float32 [B, C, D]."""
+        return tf.cast(grid, tf.float32)
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        """One step along `gradients`, of `variables`."""
+        self.optimizer.apply(gradients, self.variables)
 
     def _loss(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Cross-entropy of each token, in nats, with label smoothing (Szegedy et al. 2016)."""
@@ -147,7 +169,7 @@ class Trainer:
 
     def _caption(self, grid: tf.Tensor) -> tf.Tensor:
         ids, _ = beam_search(
-            self.decoder, self.decoder.image(tf.cast(grid, tf.float32)), 1, self.params.max_words, length_power=0.0
+            self.decoder, self.decoder.image(self._features(grid)), 1, self.params.max_words, length_power=0.0
         )
         return ids[:, 0]
 

@@ -58,6 +58,7 @@ class CaptionsFeatures(Protocol):
     digest: str
     card: dict[str, Any]
 
+    def caption(self, images: Sequence[bytes]) -> list[tuple[Caption, ...]]: ...
     def caption_features(self, grid: npt.NDArray[np.float16]) -> list[tuple[Caption, ...]]: ...
 
 
@@ -74,8 +75,11 @@ def run(params: EvaluateParams, paths: Paths, candidate: str) -> EvaluateReport:
     captioner = Captioner.load(artifact, paths.unpacked)
     check_fit(captioner, features)
     saved = paths.predictions(candidate) / "predictions.jsonl"
-    write_predictions(saved, predict(captioner, features, test, params.batch))
-    dev = score_dev(params, paths, candidate, captioner, manifest, features)
+    with PackReader(paths.raw) as packs:
+        # An encoder that was tuned together with its decoder has features of its own.
+        pictures = packs if captioner.card.get("tuned") else None
+        write_predictions(saved, predict(captioner, features, test, params.batch, pictures))
+        dev = score_dev(params, paths, candidate, captioner, manifest, features, pictures)
     return judge(params, paths, candidate, captioner.digest, test, features, read_predictions(saved), dev)
 
 
@@ -86,6 +90,7 @@ def score_dev(
     captioner: CaptionsFeatures,
     manifest: Sequence[ImageRecord],
     features: PackedFeatures,
+    pictures: PackReader | None = None,
 ) -> Scores | None:
     """What the artifact scores on dev, where models are selected: how much it scores less on test is optimism.
 
@@ -95,14 +100,16 @@ def score_dev(
         return None
     dev = select(manifest, features.ids, "dev")
     saved = paths.predictions(candidate) / "predictions-dev.jsonl"
-    write_predictions(saved, predict(captioner, features, dev, params.batch))
+    write_predictions(saved, predict(captioner, features, dev, params.batch, pictures))
     hypotheses = best_captions(read_predictions(saved), dev)
     return as_nltk_says(score(hypotheses, dev.references), hypotheses, dev.references)
 
 
 def check_fit(captioner: CaptionsFeatures, features: PackedFeatures) -> None:
-    """Raises BadData unless the artifact's encoder is the one that made `features`."""
+    """Raises BadData unless the artifact's encoder is the one that made `features`, or began as that one."""
     made_of, here = captioner.card.get("features"), asdict(features.meta)
+    if captioner.card.get("tuned") and isinstance(made_of, dict):
+        made_of = {**made_of, "weights_digest": here["weights_digest"], "engine": here["engine"]}
     if made_of != here:
         made = made_of if isinstance(made_of, dict) else {}
         other = ", ".join(name for name in here if made.get(name) != here[name])
@@ -111,13 +118,25 @@ def check_fit(captioner: CaptionsFeatures, features: PackedFeatures) -> None:
         )
 
 
-def predict(captioner: CaptionsFeatures, features: PackedFeatures, test: EvaluationSet, batch: int) -> list[Prediction]:
-    """The captions of every image, best first, in the test set's order. Raises BadData when one comes back without."""
+def predict(
+    captioner: CaptionsFeatures,
+    features: PackedFeatures,
+    test: EvaluationSet,
+    batch: int,
+    pictures: PackReader | None = None,
+) -> list[Prediction]:
+    """The captions of every image, best first, in the test set's order; from `pictures`, where they are given.
+
+    Raises BadData when an image comes back without a caption.
+    """
     predictions: list[Prediction] = []
     with track(f"captions of {len(test.rows)} images", len(test.rows), "images") as progress:
         for start in range(0, len(test.rows), batch):
             records = test.records[start : start + batch]
-            answers = captioner.caption_features(features.rows(test.rows[start : start + batch]))
+            if pictures:
+                answers = captioner.caption([normalise(pictures.read(r), r.id) for r in records])
+            else:
+                answers = captioner.caption_features(features.rows(test.rows[start : start + batch]))
             if len(answers) != len(records) or not all(answers):
                 raise BadData(f"The artifact gave {len(answers)} captions for {len(records)} images: run export again.")
             predictions += [Prediction(r.id, tuple(a)) for r, a in zip(records, answers, strict=True)]

@@ -6,9 +6,9 @@ Knows nothing of where a trained network is written, nor of the report on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from captioner.text import Vocabulary
 if TYPE_CHECKING:
     from captioner.model.checkpoint import Checkpoint
     from captioner.model.training import Trainer
+    from captioner.stages.pictures import Pictures, Tuned
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Views:
         others = tuple(PackedFeatures.open(paths.view(name)) for name in names)
         return cls(plain, others, tuple({name: row for row, name in enumerate(one.ids)} for one in others))
 
+    def plain_grid(self, rows: np.ndarray) -> np.ndarray:
+        """float16 [B, C, D] of the rows as they are."""
+        return self.plain.rows(rows)
+
     def grid(self, rows: np.ndarray, seed: int, step: int) -> np.ndarray:
         """float16 [B, C, D] of the plain rows `rows`, each in a view that `seed` and `step` choose."""
         if not self.others:
@@ -83,18 +88,27 @@ class Views:
         return grid
 
 
+class Seen(Protocol):
+    """What the network is shown: features, or pixels where the encoder learns too."""
+
+    def plain_grid(self, rows: np.ndarray) -> np.ndarray: ...
+    def grid(self, rows: np.ndarray, seed: int, step: int) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Given:
     """What the training of every member starts from."""
 
     params: TrainParams
     decoder: DecoderParams
-    views: Views
+    views: Seen
+    channels: int  # of a cell
     data: Data
     encoded: np.ndarray  # [images, N, max_words + 2]
     vocabulary: Vocabulary
     word_vectors: Path
     checkpoints: Path
+    pictures: Pictures | None = None  # where the encoder is to learn
 
     @property
     def steps(self) -> int:
@@ -102,26 +116,38 @@ class Given:
         return -(-len(self.data.rows) // self.params.images_per_batch)
 
 
-def train_member(
-    given: Given, member: int, history: list[Epoch], tracked: Run
-) -> tuple[dict[str, np.ndarray], Coverage | None]:
-    """One member through its phases: its best weights, and what word vectors it started from. `history` grows."""
+@dataclass(frozen=True)
+class Trained:
+    """One member: its best weights, what word vectors it started from, and the encoder where that learned too."""
+
+    weights: dict[str, np.ndarray]
+    coverage: Coverage | None
+    encoder: Tuned | None
+
+
+def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) -> Trained:
+    """One member through its phases. `history` grows."""
     from captioner.model.checkpoint import Checkpoint
     from captioner.model.decoder import build_decoder
     from captioner.model.scst import CiderReward, SelfCritical
     from captioner.model.training import Trainer
+    from captioner.model.tuning import Tuner
+    from captioner.stages.pictures import Encoded
 
     params = given.params.model_copy(update={"seed": given.params.seed + member})
-    decoder = build_decoder(given.decoder, len(given.vocabulary), given.views.plain.meta.channels, params.seed)
-    coverage = None
+    decoder = build_decoder(given.decoder, len(given.vocabulary), given.channels, params.seed)
+    coverage, tuned = None, None
     if given.decoder.word_vectors:
         coverage = start_from(given.word_vectors / given.decoder.word_vectors, decoder, given.vocabulary)
-    phases = ["cross-entropy"] if params.objective == "cross-entropy" else ["cross-entropy", "scst"]
-    for phase in phases:
+    for phase in phases_of(params):
         if phase == "scst":
             assert params.scst is not None, "params.py sees to it"
             reward = CiderReward(given.data.captions, given.vocabulary, params.scst.brevity)
             trainer: Trainer = SelfCritical(decoder, params, given.steps, reward)
+        elif phase == "finetune":
+            assert given.pictures is not None, "train.py sees to it"
+            trainer = Tuner(decoder, given.pictures.encoder, params, given.decoder.dropout, given.steps)
+            given = replace(given, views=given.pictures)
         else:
             trainer = Trainer(decoder, params, given.decoder.dropout, given.steps)
         checkpoint = Checkpoint(given.checkpoints / f"{member}-{phase}", trainer)
@@ -131,7 +157,17 @@ def train_member(
         fit(given, params, trainer, member, len(history), own, checkpoint, tracked)
         history += own
         checkpoint.load_best()
-    return weights_of(decoder), coverage
+        if isinstance(trainer, Tuner):
+            assert given.pictures is not None
+            tuned = given.pictures.tuned(trainer.settle(), given.checkpoints / "encoder.npz")
+            given = replace(given, views=Encoded(given.pictures))
+    return Trained(weights_of(decoder), coverage, tuned)
+
+
+def phases_of(params: TrainParams) -> list[str]:
+    """What a member goes through, by the objectives' names, in order."""
+    further = {"finetune": params.finetune is not None, "scst": params.objective == "scst"}
+    return ["cross-entropy", *(name for name, wanted in further.items() if wanted)]
 
 
 def fit(
@@ -160,7 +196,7 @@ def fit(
         with trainer.averaged(), track(f"dev captions {number}", len(given.data.dev_rows), "images") as progress:
             for start in range(0, len(given.data.dev_rows), 100):
                 rows = given.data.dev_rows[start : start + 100]
-                hypotheses += words_of(trainer.caption(given.views.plain.rows(rows)), given.vocabulary)
+                hypotheses += words_of(trainer.caption(given.views.plain_grid(rows)), given.vocabulary)
                 progress.advance(len(rows))
         dev = scorer.score(hypotheses)
         epoch = Epoch(
@@ -188,8 +224,8 @@ def one_epoch(
     """The mean loss a token of one epoch, the learning rate at its end, and the mean reward of its samples."""
     from captioner.model.training import epoch_batches
 
-    # The second phase goes over the data in another order than the first.
-    seed = params.seed if trainer.objective == "cross-entropy" else params.seed + 1_000_000
+    # Every phase goes over the data in an order of its own.
+    seed = params.seed + {"cross-entropy": 0, "scst": 1_000_000, "finetune": 2_000_000}[trainer.objective]
     total, tokens, rewards = 0.0, 0, 0.0
     step = (number - 1) * given.steps
     for batch in epoch_batches(given.data.rows, given.encoded, params.images_per_batch, seed, number):

@@ -22,11 +22,12 @@ from captioner.mentions import mentions
 from captioner.metrics import score
 from captioner.model import artifact
 from captioner.model.captioner import Captioner
+from captioner.model.trained import ENCODER, tuned_encoder
 from captioner.modelcard import render
 from captioner.params import Params, load_params
 from captioner.paths import Paths
 from captioner.records import read_json, read_manifest, read_predictions, write_bytes, write_json, write_text
-from captioner.shipped import CARD, FILES, FORMAT, MAX_BYTES, PAGE, golden_captions, versions
+from captioner.shipped import CARD, FORMAT, MAX_BYTES, PAGE, golden_captions, versions
 
 SECTIONS = ("profile", "acquire", "validate", "features", "train", "decoders", "export", "evaluate")
 """Of params.yaml: everything that decides what the model is and how it was judged."""
@@ -66,6 +67,9 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
         "weights.npz": paths.trained(candidate) / "weights.npz",
         "predictions.jsonl": found.predictions,
     }
+    tuned = tuned_encoder(paths.trained(candidate))
+    if tuned:
+        files[ENCODER] = tuned
     golden = rebuilt_says(params, paths, found, threads, weights)
     description = read_json(files["decoder.json"])
     card = {
@@ -77,7 +81,7 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
             "bytes": found.artifact.stat().st_size,
             **versions(),
         },
-        "files": {name: sha256_file(files[name]) for name in FILES},
+        "files": {name: sha256_file(file) for name, file in files.items()},
         "dataset": dataset_of(params, paths),
         "encoder": encoder_of(description["features"]),
         "export": params.export.model_dump(),
@@ -105,6 +109,7 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
             "ship a smaller network."
         )
     # The card last: it names the others, so a write that is cut short is found out by whoever reads.
+    (paths.shipped / ENCODER).unlink(missing_ok=True)  # of the last model
     for name, data in contents.items():
         write_bytes(paths.shipped / name, data)
     write_text(paths.shipped / PAGE, page)

@@ -1,7 +1,8 @@
 """train@C: features and captions in, a trained network out. Stops on a dev score of free-running captions.
 
-A network has one or more members, each trained alone from a seed of its own, in one phase (cross-entropy) or two
-(self-critical training on CIDEr, from the first phase's best weights on). After every epoch a checkpoint is
+A network has one or more members, each trained alone from a seed of its own, in one phase (cross-entropy), two
+(self-critical training on CIDEr, from the first phase's best weights on) or three (between them the encoder's last
+blocks learn too, and the pictures take the place of the features). After every epoch a checkpoint is
 written outside the DVC out; a run that was cut short goes on from it and ends with the same weights as one that was
 not.
 """
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,12 +23,16 @@ from captioner.errors import BadData
 from captioner.featurestore.packed import PackedFeatures
 from captioner.model.trained import load_weights, write_trained
 from captioner.model.vectors import Coverage
+from captioner.packs import PackReader
 from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
 from captioner.records import ImageRecord, read_manifest, write_json, write_text
 from captioner.stages.fitting import Data, Epoch, Given, Views, train_member
 from captioner.text import Vocabulary, tokenize
+
+if TYPE_CHECKING:
+    from captioner.stages.pictures import Tuned
 
 
 class NoRun:
@@ -92,13 +98,18 @@ def run(
     candidate: str,
     tracker: Tracker,
     word_vectors: Path,
+    weights: Path | None = None,
 ) -> TrainReport:
-    """Train `candidate`. Raises BadData on features that do not match the manifest or a foreign checkpoint."""
+    """Train `candidate`. `weights` is ``load_encoder``'s, for where the encoder is tuned.
+
+    Raises BadData on features that do not match the manifest or a foreign checkpoint.
+    """
     import keras
     import tensorflow as tf
 
     from captioner.model.ensemble import build_network
     from captioner.model.training import encode_captions
+    from captioner.stages.pictures import Pictures
 
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
@@ -110,6 +121,7 @@ def run(
         params=params,
         decoder=decoder_params,
         views=Views.open(paths, features, params.views),
+        channels=features.meta.channels,
         data=data,
         encoded=encode_captions(data.captions, vocabulary, params.max_words),
         vocabulary=vocabulary,
@@ -123,13 +135,21 @@ def run(
         history: list[Epoch] = []
         arrays: dict[str, np.ndarray] = {}
         coverage: Coverage | None = None
-        for member in range(decoder_params.members):
-            trained, coverage = train_member(given, member, history, tracked)
-            prefix = "" if decoder_params.members == 1 else f"{member}/"
-            arrays |= {prefix + name: array for name, array in trained.items()}
+        tuned: Tuned | None = None
+        with ExitStack() as stack:
+            if params.finetune:
+                packs = stack.enter_context(PackReader(paths.raw))
+                pictures = Pictures.open(paths, features.meta, manifest, weights, packs, params.finetune.strength)
+                given = replace(given, pictures=pictures)
+            for member in range(decoder_params.members):
+                trained = train_member(given, member, history, tracked)
+                prefix = "" if decoder_params.members == 1 else f"{member}/"
+                arrays |= {prefix + name: array for name, array in trained.weights.items()}
+                coverage, tuned = trained.coverage, trained.encoder
         load_weights(network, arrays, candidate)
         folder = paths.trained(candidate)
-        write_trained(folder, network, vocabulary, features.meta, params.max_words)
+        meta, encoder = (tuned.meta, tuned.file) if tuned else (features.meta, None)
+        write_trained(folder, network, vocabulary, meta, params.max_words, encoder)
         best = max(history, key=lambda e: getattr(e, params.monitor))
         report = TrainReport(
             candidate=candidate,

@@ -1,0 +1,184 @@
+"""An encoder that learns with its decoder, from the train stage to the artifact and its evaluation."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from captioner.errors import BadData, BadParams
+from captioner.featurestore.packed import PackedFeatures
+from captioner.images import normalise
+from captioner.metrics import Scorer
+from captioner.model.arrays import unpack_arrays
+from captioner.model.captioner import Captioner
+from captioner.model.encoder import load_encoder
+from captioner.packs import PackReader, PackWriter, digest
+from captioner.params import EvaluateParams, ExportParams, FeaturesParams, parse_params
+from captioner.paths import Paths
+from captioner.records import ImageRecord, read_json, read_manifest, write_manifest
+from captioner.settings import Settings
+from captioner.stages import evaluate, export, features, train
+from captioner.stages.fitting import phases_of
+from tests.fakes import FakeTracker
+from tests.tiny import COLOURS, KINDS, decoder_params, train_params
+
+ROOT = Path(__file__).resolve().parents[2]
+PAINT = {"red": (200, 40, 40), "green": (40, 170, 60), "blue": (50, 60, 210)}
+FINETUNE = {
+    "first": "block15",
+    "epochs": 2,
+    "learning_rate": 0.01,
+    "encoder_rate": 0.001,
+    "warmup_steps": 2,
+    "patience": 2,
+}
+SCST = {"epochs": 1, "learning_rate": 0.001, "warmup_steps": 1, "samples": 2, "patience": 1}
+
+
+def picture(number: int) -> tuple[str, str, bytes]:
+    """A disc or a square on grey, its colour and its kind, at a place that `number` decides."""
+    colour, kind = COLOURS[number % 3], KINDS[number // 3 % 2]
+    noise = np.random.default_rng(number)
+    pixels = noise.integers(90, 150, (64, 64, 3), np.uint8)
+    y, x = np.mgrid[:64, :64] - noise.integers(26, 38, 2)[:, None, None]
+    inside = (x**2 + y**2 < 300) if kind == "ball" else (np.maximum(abs(x), abs(y)) < 16)
+    pixels[inside] = PAINT[colour]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return colour, kind, file.getvalue()
+
+
+@pytest.fixture
+def data(paths: Paths) -> Paths:
+    """What acquire, validate and features leave behind, with the smallest real encoder."""
+    records = []
+    with PackWriter(paths.raw) as packs:
+        for i in range(20):
+            colour, kind, image = picture(i)
+            name, split = f"{i:03d}.png", "dev" if i % 5 == 3 else "test" if i % 5 == 4 else "train"
+            captions = (f"a {colour} {kind}", f"the {kind} is {colour}")
+            records.append(ImageRecord(name, packs.add(name, image), name, digest(image), split, captions))
+    write_manifest(paths.validated / "manifest.jsonl", records)
+    settings = Settings.from_env(paths.root, {"CAPTIONER_PROGRESS": "none"})
+    features.run(FeaturesParams(encoder="efficientnet-lite0", layout="grid", batch=8), paths, settings)
+    return paths
+
+
+def run(paths: Paths, tracker: object = None, **changes: object) -> train.TrainReport:
+    values = {"epochs": 2, "dev_images": 4, "finetune": FINETUNE, **changes}
+    tracker = tracker or train.NoTracker()
+    return train.run(train_params(**values), decoder_params(), paths, "attention", tracker, paths.root)
+
+
+def outs(paths: Paths) -> dict[str, bytes]:
+    files = [*paths.trained("attention").iterdir(), paths.report("train", "attention")]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def test_the_phases_follow_from_the_params() -> None:
+    assert phases_of(train_params()) == ["cross-entropy"]
+    assert phases_of(train_params(finetune=FINETUNE)) == ["cross-entropy", "finetune"]
+    both = train_params(finetune=FINETUNE, objective="scst", scst=SCST)
+    assert phases_of(both) == ["cross-entropy", "finetune", "scst"]
+
+
+@pytest.mark.timeout(600)
+def test_the_encoder_that_learned_is_the_artifacts(data: Paths) -> None:
+    """One trained network through export and evaluation: everybody sees the same encoder, and it is another one."""
+    report = run(data)
+    assert [e.objective for e in report.epochs] == ["cross-entropy"] * 2 + ["finetune"] * 2
+    published = load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders")
+    trained = data.trained("attention")
+    tuned = load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", trained / "encoder.npz")
+    described = read_json(trained / "decoder.json")["features"]
+    assert described["weights_digest"] == tuned.weights_digest != published.weights_digest
+    moved = unpack_arrays(trained / "encoder.npz")
+    assert {name.split("/")[0] for name in moved} == {"block15-expand", "block15-project", "head"}
+    for name, array in moved.items():
+        layer, weight = name.split("/")
+        before = next(v for v in published.network.get_layer(layer).weights if v.name == weight)
+        assert np.abs(array - before.value.numpy()).max() > 1e-4, f"{name} learned nothing"
+
+    # Export holds the artifact against the training objects and refuses when they differ.
+    export.run(ExportParams(beam=2, length_power=0.5, top=2), data, "attention")
+    captioner = Captioner.load(data.exported("attention") / "model.tar.gz", data.unpacked)
+    assert captioner.card["tuned"] is True
+    dev = [row for row in read_manifest(data.validated / "manifest.jsonl") if row.split == "dev"]
+    with PackReader(data.raw) as packs:
+        pictures = [normalise(packs.read(row), row.id) for row in dev]
+    said = [captions[0].caption for captions in captioner.caption(pictures, beam=1, top=1)]
+    scored = Scorer([list(row.captions) for row in dev]).score(said)
+    best = next(e for e in report.epochs if e.epoch == report.best_epoch)
+    last = max((e for e in report.epochs if e.objective == "finetune"), key=lambda e: e.cider)
+    assert scored.cider == pytest.approx(last.cider, abs=0.5), (best, said)
+
+    judged = evaluate.run(EvaluateParams(split="test", batch=3, gallery=2, seed=0), data, "attention")
+    assert judged.images == 4
+    assert judged.digest == captioner.digest
+    # The published encoder's features would be other captions' features: evaluation must not have used them.
+    grid = PackedFeatures.open(data.features).meta
+    assert grid.weights_digest == published.weights_digest
+
+    # Without it, nothing of it is left.
+    run(data, finetune=None)
+    assert not (trained / "encoder.npz").exists()
+    assert read_json(trained / "decoder.json")["features"]["weights_digest"] == published.weights_digest
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("dies_after", [3, 5])
+def test_a_run_cut_short_while_the_encoder_learns_ends_like_an_unbroken_one(data: Paths, dies_after: int) -> None:
+    changes = {"objective": "scst", "scst": SCST, "ema": 0.9}
+    report = run(data, **changes)
+    assert [e.objective for e in report.epochs][-1] == "scst"
+    unbroken = outs(data)
+
+    class Dies(FakeTracker):
+        def start(self, name, tags):
+            started = super().start(name, tags)
+            metrics = started.metrics
+
+            def dying(values, step=None):
+                metrics(values, step)
+                if step == dies_after:
+                    raise Killed
+
+            started.metrics = dying
+            return started
+
+    with pytest.raises(Killed):
+        run(data, Dies(), **changes)
+    run(data, **changes)
+    assert outs(data) == unbroken
+
+
+def test_a_block_that_the_encoder_has_not_is_refused_by_name(data: Paths) -> None:
+    with pytest.raises(BadParams, match="no block99 to begin with; it has block1 to block15"):
+        run(data, finetune={**FINETUNE, "first": "block99"})
+
+
+def test_weights_of_another_encoder_are_refused(data: Paths, tmp_path: Path) -> None:
+    for arrays, sentence in (
+        ({"head/kernel": np.zeros((1, 1, 2, 2)), "head/bias": np.zeros(1280)}, "belongs to another encoder"),
+        ({"tail/kernel": np.zeros(3)}, "has no layer tail"),
+    ):
+        np.savez(tmp_path / "encoder.npz", **arrays)
+        with pytest.raises(BadData, match=sentence):
+            load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", tmp_path / "encoder.npz")
+
+
+def test_an_encoder_is_tuned_for_one_network_only() -> None:
+    profile = yaml.safe_load((ROOT / "profiles" / "flickr8k-tuned.yaml").read_text(encoding="utf-8"))
+    assert parse_params(profile).train.finetune is not None
+    profile["decoders"]["attention"]["members"] = 2
+    with pytest.raises(BadParams, match="tunes the encoder for one network; attention has several members"):
+        parse_params(profile)
