@@ -204,6 +204,8 @@ def test_what_the_model_refuses_is_said_in_its_words(endpoint: SageMakerEndpoint
     refusal = json.dumps({"error": "image is empty (0 bytes)."}).encode()
     with pytest.raises(BadImage, match=re.escape("image is empty (0 bytes).")):
         endpoint.invoke("ada-refuse", b"status 400 " + refusal, "image/png")
+    with pytest.raises(ServiceUnavailable, match="is busy: too many"):
+        endpoint.invoke("ada-refuse", b"status 429 too many", "image/png")
     with pytest.raises(ServiceUnavailable, match=r"failed \(500\)"):
         endpoint.invoke("ada-refuse", b"status 500 out of luck", "image/png")
     with pytest.raises(BadInput, match="6291456"):

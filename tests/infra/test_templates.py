@@ -7,6 +7,7 @@ service's own API for the same thing.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import xform_name
+from botocore.session import get_session
 
 from captioner.adapters.aws import LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Account
 from captioner.release import names
@@ -23,6 +26,7 @@ from tests.infra.templates import ACCOUNT, BASE, FOLDER, WATCH, load, resolved
 from tests.moto_server import moto_server
 
 ENDPOINT = "captioner-flickr8k"
+SRC = FOLDER.parent / "src" / "captioner"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 EVERYTHING = {"KmsKeyArn": KEY, "GitHubRepository": "somebody/captioner", "UsesVpc": "yes", "BucketName": "ours"}
 WATCHED = {"EndpointName": ENDPOINT, "AlarmEmail": "somebody@example.org"}
@@ -411,6 +415,24 @@ def test_each_role_may_do_its_work(moto: Moto, role: str, action: str, resource:
 def test_no_role_may_do_more(moto: Moto, role: str, action: str, resource: str, context: dict[str, str]) -> None:
     resource = moto.outputs("base")["ExecutionRoleArn"] if resource == "EXECUTION" else resource
     assert not allowed(moto.statements(moto.outputs("base")[f"{role}RoleArn"]), action, resource, context)
+
+
+def test_the_deployer_may_call_all_that_the_code_calls() -> None:
+    """Operations by their names in the source: methods of a client, paginators, and the steps of a plan."""
+    files = [file for part in ("adapters", "release", "stages") for file in (SRC / part).rglob("*.py")]
+    # MLflow's API has names of its own.
+    source = "".join(file.read_text(encoding="utf-8") for file in files if "mlflow" not in file.name)
+    granted = {action for one in policies()["DeployerPolicy"] for action in as_list(one["Action"])}
+    words = set(re.findall(r"\.(\w+)", source)) | set(re.findall(r'"(\w+)"', source))
+    steps = set(re.findall(r'Step\(\s*"(\w+)", "(\w+)"', source))
+    called, session = set(), get_session()
+    for service in ("sagemaker", "sagemaker-runtime", "cloudwatch"):
+        prefix = service.removesuffix("-runtime")
+        for operation in session.get_service_model(service).operation_names:
+            if xform_name(operation) in words or (prefix, operation) in steps:
+                called.add(f"{prefix}:{operation}")
+    assert len(called) > 15
+    assert called <= granted
 
 
 def test_without_key_and_vpc_the_roles_lack_both(moto: Moto) -> None:

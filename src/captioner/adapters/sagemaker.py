@@ -142,6 +142,8 @@ def _raise_refusal(error: Any, name: str) -> None:
         status, text = int(error.response.get("OriginalStatusCode", 0)), str(error.response.get("OriginalMessage", ""))
         with suppress(ValueError, AttributeError):
             text = json.loads(text).get("error", text)
+        if status == 429:  # its queue is full: nothing is wrong with the picture
+            raise ServiceUnavailable(f"The model behind {name} is busy: {text}") from None
         if 400 <= status < 500:
             raise BadImage(text) from None
         raise ServiceUnavailable(f"The model behind {name} failed ({status}): {text}") from None
