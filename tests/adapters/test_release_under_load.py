@@ -1,4 +1,4 @@
-"""Releases under steady load: real boto3, the local SageMaker, a real registry; none of the champion's requests is lost."""
+"""Releases under steady load: real boto3, the local SageMaker, a real registry; no request of the champion is lost."""
 
 from __future__ import annotations
 
