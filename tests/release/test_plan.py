@@ -353,6 +353,11 @@ def test_a_plain_update_asks_for_no_guardrail() -> None:
             Live(REAL),
             "changes outside dvc.lock and params.yaml.*; commit them",
         ),
+        (
+            wanted(CHAMPION, CHALLENGER, of=params(strategy="canary", instance_type="ml.inf1.xlarge")),
+            after(BOTH),
+            "no deployment guardrails on ml.inf1.xlarge",
+        ),
         (BOTH, Live(REAL, bucket=False), "There is no bucket bucket"),
         (
             wanted(variant("champion", "3"), CHALLENGER, of=params(alarms={})),
@@ -407,9 +412,9 @@ def test_a_price_that_nobody_knows_is_asked_for_and_one_of_the_params_counts() -
 
 
 def test_the_price_table_says_when_and_where_it_is_from() -> None:
-    said = plan(BOTH, Live(LOCAL)).cost.said
-    assert "us-east-1 as of 20" in said
-    assert "aws.amazon.com" in said
+    found = plan(BOTH, Live(LOCAL))
+    assert re.match(r"us-east-1 as of 20\d\d-\d\d-\d\d, https://aws.amazon.com/", found.cost.source)
+    assert found.cost.source in render(found)
 
 
 def test_a_plan_is_json_and_shows_each_change() -> None:

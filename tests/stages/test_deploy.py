@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from captioner.errors import BadInput, ServiceUnavailable
+from captioner.errors import BadInput, GateFailed, ServiceUnavailable
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.stages import deploy
@@ -59,6 +59,25 @@ def test_the_second_time_nothing_changes_and_it_says_so(registry: FakeRegistry, 
     assert not again.changed
     assert "nothing changed" in again.render()
     assert len(endpoint.applied) == 1
+
+
+def test_alarms_alone_are_said_to_be_no_change_of_variants(registry: FakeRegistry, paths: Paths) -> None:
+    endpoint = FakeEndpoint()
+    deploy.run(PARAMS, paths, registry, endpoint, NAME)
+    report = deploy.run(DeployParams(**{**PARAMS.model_dump(), "alarms": {}}), paths, registry, endpoint, NAME)
+    assert not report.changed
+    assert "done beside them: PutMetricAlarm" in report.render()
+    assert len(endpoint.live(NAME).alarms) == 3
+
+
+def test_a_refused_plan_touches_nothing_and_says_every_reason(registry: FakeRegistry, paths: Paths) -> None:
+    """On AWS, where the house's rules are not warnings."""
+    endpoint = FakeEndpoint(local=False)
+    registry.set_alias(NAME, "challenger", "2")
+    with pytest.raises(GateFailed, match=r"Version 2, the challenger, was never judged by the gate\."):
+        deploy.run(PARAMS, paths, registry, endpoint, NAME)
+    assert endpoint.done == []
+    assert deploy.plan(PARAMS, paths, registry, endpoint, NAME).refusals
 
 
 def test_an_alias_set_in_the_registry_is_a_promotion(registry: FakeRegistry, paths: Paths) -> None:

@@ -27,6 +27,8 @@ PARAMS: dict[str, Any] = {
     "instances": 1,
     "challenger_share": 0.25,
     "tags": {"team": "x"},
+    "alarms": {},
+    "bake_s": 0,
 }
 NAME = "killed"
 TIMES = ("CreationTime", "LastModifiedTime", "ResolutionTime", "StartTime", "ResponseMetadata")  # new each time
@@ -91,6 +93,10 @@ def everything(aws: LocalAws) -> dict[str, Any]:
                 sagemaker.describe_endpoint_config(EndpointConfigName=one["EndpointConfigName"]) for one in configs
             ],
             "models": sorted((sagemaker.describe_model(ModelName=one["ModelName"]) for one in models), key=str),
+            "alarms": [
+                {key: value for key, value in one.items() if not key.startswith("State") and "Timestamp" not in key}
+                for one in aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=NAME)["MetricAlarms"]
+            ],
             "objects": objects(aws),
         }
     )
@@ -144,7 +150,8 @@ def test_killed_before_any_call_it_goes_on(
     code, calls = driver.deploy(wish)
     assert code == 0
     whole = everything(local_aws)
-    assert len(calls) > 20
+    assert len(calls) > 40
+    assert len(whole["alarms"]) == 6
     for death in deaths(calls):
         prepare()
         code, sent = driver.deploy(wish, death)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captioner.errors import BadInput, BadParams, GateFailed, ServiceUnavailable
+from captioner.errors import BadEnvironment, BadInput, BadParams, GateFailed, ServiceUnavailable
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.release.health import Health
@@ -201,6 +201,15 @@ def test_an_interrupt_and_a_blind_watch_go_back_too(world: World) -> None:
     with pytest.raises(ServiceUnavailable, match="CloudWatch"):
         world.ramp(50)
     assert world.weights == (0.95, 0.05)
+
+
+def test_a_way_back_that_is_blocked_is_said_with_both_reasons(world: World) -> None:
+    def lost(seconds: float) -> None:
+        world.clock.pause(seconds)
+        world.endpoint.down = True
+
+    with pytest.raises(BadEnvironment, match=r"does not answer.* could not be moved back to 5% either: .*captioner up"):
+        ramp.run(PARAMS, world.paths, world.endpoint, world.documents, NAME, [50], 10, world.clock, lost)
 
 
 def test_another_model_deployed_meanwhile_stops_it(world: World) -> None:

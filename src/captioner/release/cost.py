@@ -17,10 +17,11 @@ from captioner.release.requests import capacity
 
 @dataclass(frozen=True)
 class Cost:
-    """`hourly` is None when a price is not known. `said` explains the figure in a sentence."""
+    """US dollars an hour, None when a price is not known; what that is made of; and whose prices of which date."""
 
     hourly: float | None
     said: str
+    source: str = ""
 
 
 def cost(params: DeployParams, variants: Sequence[str]) -> Cost:
@@ -35,11 +36,11 @@ def cost(params: DeployParams, variants: Sequence[str]) -> Cost:
         return Cost(None, f"no price is known for {', '.join(missing)}: name it in deploy.prices")
     hourly = sum(known[kind] * count for kind, count in capacities)
     own = sorted({kind for kind, _ in capacities} & set(params.prices))
-    origin = f"deploy.prices for {', '.join(own)}" if own else ""
+    sources = [f"deploy.prices for {', '.join(own)}"] if own else []
     if any(kind not in params.prices for kind, _ in capacities):
-        origin += f"{'; ' if own else ''}{table['region']} as of {table['as_of']}: {table['source']}"
+        sources.append(f"{table['region']} as of {table['as_of']}, {table['source']}")
     counted = " + ".join(f"{count} x {kind}" for kind, count in capacities)
-    return Cost(round(hourly, 6), f"{counted} ({origin})")
+    return Cost(round(hourly, 6), counted, "; ".join(sources))
 
 
 def _table() -> dict[str, Any]:

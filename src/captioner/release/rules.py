@@ -50,6 +50,12 @@ def _impossible(wanted: Wanted, live: Live, updates: bool) -> Iterator[str]:
             )
         if rollout_s(params) > LONGEST_UPDATE_S:
             yield f"The waits add up to {rollout_s(params)} s; SageMaker ends an update after {LONGEST_UPDATE_S} s."
+    inferentia = sorted({kind for kind in (capacity(params, one.name)[0] for one in production) if "ml.inf1." in kind})
+    if updates and inferentia and (params.strategy in GUARDED or params.alarms):
+        yield (
+            f"SageMaker has no deployment guardrails on {' and '.join(inferentia)}, and moves all traffic at once: "
+            "take other instances, or strategy: ab without deploy.alarms."
+        )
     if updates and params.strategy in GUARDED and (names := renamed(wanted, live)):
         yield (
             f"strategy: {params.strategy} needs the same variants before and after, and {names}: "

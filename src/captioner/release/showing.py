@@ -28,6 +28,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield ""
     hourly = "not known" if plan.cost.hourly is None else f"${plan.cost.hourly:.3f} an hour on AWS"
     yield f"  cost        {hourly}: {plan.cost.said}"
+    if plan.cost.source:
+        yield f"  prices      {plan.cost.source}"
     yield f"  expires     {plan.expires or 'never'}{' (a tag: nothing deletes it by itself)' if plan.expires else ''}"
     for number, guardrail in enumerate(plan.guardrails):
         yield f"  {'' if number else 'guardrails':<11} {guardrail}"

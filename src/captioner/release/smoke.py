@@ -17,8 +17,8 @@ def fault(answer: Any, digest: str) -> str | None:
     found = (answer.get("model") or {}).get("digest")
     if found != digest:
         return f"it answers as model {str(found)[:12]}, not {digest[:12]}"
-    caption = answer.get("caption")
-    return None if isinstance(caption, str) and caption.strip() else "the answer has no caption"
+    # An empty caption is a poor one, and the gate's business.
+    return None if isinstance(answer.get("caption"), str) else "the answer has no caption"
 
 
 def differs(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:

@@ -30,7 +30,8 @@ MAY_DIFFER = (":(exclude,top)params.yaml",)
 
 @dataclass(frozen=True)
 class DeployReport:
-    """What the endpoint is now. `changed` is False when it was that already."""
+    """What the endpoint is now. `changed` is False when its variants were that already; `steps` were done all the same:
+    alarms, tags, a check that an interrupted run had left out."""
 
     endpoint: str
     status: str
@@ -38,12 +39,15 @@ class DeployReport:
     changed: bool
     variants: tuple[Variant, ...]
     warnings: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
     def render(self) -> str:
         """For a terminal."""
-        said = (
-            "brought in line with the registry" if self.changed else "already as the registry wants it, nothing changed"
-        )
+        said = "already as the registry wants it, nothing changed"
+        if self.changed:
+            said = "brought in line with the registry"
+        elif self.steps:
+            said = f"its variants are as the registry wants them; done beside them: {', '.join(self.steps)}"
         lines = [f"{self.endpoint}: {self.status}, {said}", *(f"  {_shown(one)}" for one in self.variants)]
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
@@ -85,7 +89,8 @@ def run(
     if after is None:
         raise BadData(f"The endpoint {name} was deleted while it was being changed.")
     changed = todo.action != "nothing"
-    report = DeployReport(name, after.status, after.config, changed, tuple(after.variants), todo.warnings)
+    steps = tuple(dict.fromkeys(step.operation for step in todo.steps))
+    report = DeployReport(name, after.status, after.config, changed, tuple(after.variants), todo.warnings, steps)
     write_json(report_path(paths), {**asdict(report), "markdown": report.markdown()})
     return report
 

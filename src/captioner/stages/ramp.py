@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from captioner.errors import BadParams, GateFailed, ServiceUnavailable
+from captioner.errors import BadEnvironment, BadParams, CaptionerError, GateFailed, ServiceUnavailable
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Documents, Endpoint
@@ -71,6 +71,7 @@ def run(
     """
     if not percents or any(not 0 <= one <= 100 for one in percents):
         raise BadParams("The steps of a ramp are percentages from 0 to 100, such as 10 25 50.")
+    endpoint.settle(name, params.max_wait_s)
     start = endpoint.live(name)
     one = _Ramp(params, paths, endpoint, documents, name, start, clock, pause)
     before = share_now(name, start)
@@ -80,7 +81,7 @@ def run(
             one.move(percent / 100)
             steps.append(Watched(percent / 100, one.watch(percent / 100, wait_s)))
     except BaseException as error:
-        one.move(before)
+        one.back(before, error)
         if isinstance(error, GateFailed):
             raise GateFailed(f"{error} The challenger's share is {before:.0%} again.") from None
         raise
@@ -104,6 +105,16 @@ class _Ramp:
             steps = moved(self.name, self.start, share, self.params.challenger_share)
             self.endpoint.carry_out(self.name, steps, {}, self.params.max_wait_s)
             self._share(share)
+
+    def back(self, share: float, because: BaseException) -> None:
+        """As it was before. Raises BadEnvironment with both reasons when that fails as well."""
+        try:
+            self.move(share)
+        except CaptionerError as error:
+            said = str(because) or type(because).__name__
+            raise BadEnvironment(
+                f"{said} The challenger's share could not be moved back to {share:.0%} either: {error}"
+            ) from None
 
     def _share(self, share: float) -> None:
         key = experiment_key(self.name)
