@@ -119,9 +119,9 @@ def test_the_gate_report_is_found_by_version() -> None:
 
 def test_the_table_is_newest_last_and_says_what_waits() -> None:
     lines = render([*HISTORY, replace(HISTORY[0], number=0)]).splitlines()
-    assert lines[0].split() == ["#", "when", "(UTC)", "who", "what", "changes", "why"]
+    assert lines[0].split() == ["#", "when", "(UTC)", "who", "what", "why", "changes"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4", "waits"]
-    assert lines[3].endswith("fewer mistakes on dogs")
+    assert "fewer mistakes on dogs" in lines[3]
     starts = {line.index("ada@host") for line in lines[1:]}
     assert len(starts) == 1
     assert "is empty" in render([])

@@ -235,7 +235,7 @@ def render(entries: Sequence[Entry]) -> str:
     """A table for a terminal, newest last; what waits to be delivered has no number yet."""
     if not entries:
         return "The ledger is empty: `captioner register` and `captioner deploy` write into it."
-    head = ("#", "when (UTC)", "who", "what", "changes", "why")
+    head = ("#", "when (UTC)", "who", "what", "why", "changes")
     rows = [
         (
             str(one.number or "waits"),

@@ -202,8 +202,9 @@ def test_what_is_nowhere_is_refused_in_a_sentence(world: World) -> None:
     with pytest.raises(BadInput, match=r"'request-8' is no endpoint, no variant of captioner-sample \(champion\)"):
         world.trace("request-8")
     world.served.live = []
-    with pytest.raises(BadInput, match="There is no endpoint captioner-sample"):
-        world.trace(NAME)
+    for asked in (NAME, "challenger"):
+        with pytest.raises(BadInput, match="There is no endpoint captioner-sample: run `captioner deploy`"):
+            world.trace(asked)
 
 
 def test_a_model_that_the_registry_does_not_have(world: World) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from captioner import commits
 from captioner.book import Book
 from captioner.errors import BadData, BadInput, CaptionerError
-from captioner.ledger import Entry
+from captioner.ledger import ALIASES, Entry
 from captioner.lineage import UNKNOWN
 from captioner.paths import Paths
 from captioner.ports import Captured, LiveModel, ModelVersion, Registry, Served, Tracker
@@ -43,9 +43,9 @@ def run(
     kind = kind_of(asked, book.name, [one.variant for one in live])
     if kind == "line":
         return Traces((desk.of_line(told_by(asked)),))
+    if not live and (kind == "endpoint" or asked in ALIASES):
+        raise BadInput(f"There is no endpoint {book.name}: run `captioner deploy`.")
     if kind == "endpoint":
-        if not live:
-            raise BadInput(f"There is no endpoint {asked}: run `captioner deploy`.")
         return Traces(tuple(desk.of_variant(asked, one) for one in live))
     if kind == "variant":
         return Traces((desk.of_variant(asked, next(one for one in live if one.variant == asked)),))
