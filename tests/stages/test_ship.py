@@ -149,7 +149,7 @@ def test_the_commit_and_dvcs_hashes_are_on_the_card(evaluated: Paths) -> None:
         run_stage("ship", "attention", evaluated.root)
     (evaluated.root / "code.py").unlink()
 
-    change_params(evaluated.root, deploy={"instance_type": "x", "instances": 1, "challenger_share": 0.5})
+    change_params(evaluated.root, deploy={"instance_type": "ml.c5.large", "instances": 1, "challenger_share": 0.5})
     run_stage("ship", "attention", evaluated.root)
 
     card = read_shipped(evaluated.shipped).card
