@@ -79,10 +79,11 @@ class Api:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def last_run(self) -> dict[str, Any]:
-        """The flow run that was started last."""
-        runs: list[dict[str, Any]] = self.ask("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
-        return next(run for run in runs if run["start_time"])
+    def last_run(self, flow: str = "training") -> dict[str, Any]:
+        """The run of `flow` that was started last; runs that are only scheduled sort before it."""
+        started = {"flows": {"name": {"any_": [flow]}}, "flow_runs": {"start_time": {"is_null_": False}}}
+        runs: list[dict[str, Any]] = self.ask("/flow_runs/filter", {**started, "sort": "START_TIME_DESC", "limit": 1})
+        return runs[0]
 
     def tasks(self, flow_run: str) -> dict[str, dict[str, Any]]:
         """The task runs of a flow run by their name."""
