@@ -41,10 +41,10 @@ def git_state(root: Path, besides: Sequence[str] = ()) -> GitState:
 
     `besides`: pathspecs of what may differ all the same.
     """
-    sha = _git(root, "rev-parse", "--verify", "HEAD")
+    sha = git(root, "rev-parse", "--verify", "HEAD")
     if not sha:
         return GitState("", False)
-    changes = _git(root, "status", "--porcelain", "--", ".", *OWN_TRACES, *besides)
+    changes = git(root, "status", "--porcelain", "--", ".", *OWN_TRACES, *besides)
     # A status that cannot be read is no proof of a clean tree.
     return GitState(sha, changes is None or bool(changes))
 
@@ -60,7 +60,12 @@ def dvc_hashes(lock: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadData(f"{lock.name} cannot be read ({' '.join(str(error).split())}): restore it from git.") from None
-    stages = content.get("stages") if isinstance(content, Mapping) else None
+    return hashes_in(content)
+
+
+def hashes_in(lock: Any) -> dict[str, str]:
+    """Path → hash of every out in the parsed content of a dvc.lock; empty when it is none."""
+    stages = lock.get("stages") if isinstance(lock, Mapping) else None
     if not isinstance(stages, Mapping):
         return {}
     outs = (out for stage in stages.values() if isinstance(stage, Mapping) for out in stage.get("outs") or ())
@@ -82,8 +87,8 @@ def hashes_of_reports(paths: Paths, stages: Mapping[str, str]) -> dict[str, str]
     return found
 
 
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git says, or None: no git, no repository, no commit yet."""
+def git(root: Path, *arguments: str) -> str | None:
+    """What git says, or None when it says no: no git, no repository, no such commit."""
     # Without optional locks, so that looking never gets in the way of somebody's commit.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:

@@ -74,7 +74,7 @@ def test_the_endpoint_answers_as_the_artifact_does(
     endpoint = SageMakerEndpoint(settings, paths, local_aws.account)
     report = deploy.run(PARAMS, paths, registry, endpoint, NAME)
     assert [(one.name, one.digest) for one in report.variants] == [("champion", version.digest)]
-    assert not deploy.reconcile(PARAMS, paths, registry, endpoint, NAME).changed
+    assert not deploy.run(PARAMS, paths, registry, endpoint, NAME).changed
 
     here = Captioner.load(artifact, paths.unpacked)
     for name, data in pictures().items():

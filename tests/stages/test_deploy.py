@@ -55,7 +55,7 @@ def test_a_champion_alone_gets_everything(registry: FakeRegistry, paths: Paths) 
 def test_the_second_time_nothing_changes_and_it_says_so(registry: FakeRegistry, paths: Paths) -> None:
     endpoint = FakeEndpoint()
     deploy.run(PARAMS, paths, registry, endpoint, NAME)
-    again = deploy.reconcile(PARAMS, paths, registry, endpoint, NAME)
+    again = deploy.run(PARAMS, paths, registry, endpoint, NAME)
     assert not again.changed
     assert "nothing changed" in again.render()
     assert len(endpoint.applied) == 1
@@ -84,7 +84,7 @@ def test_an_alias_set_in_the_registry_is_a_promotion(registry: FakeRegistry, pat
     endpoint = FakeEndpoint()
     deploy.run(PARAMS, paths, registry, endpoint, NAME)
     registry.set_alias(NAME, "champion", "3")
-    report = deploy.reconcile(PARAMS, paths, registry, endpoint, NAME)
+    report = deploy.run(PARAMS, paths, registry, endpoint, NAME)
     assert report.changed
     assert variants(report) == {"champion": ("3", 1.0)}
 
@@ -94,7 +94,7 @@ def test_a_challenger_that_lost_its_alias_leaves_the_endpoint(registry: FakeRegi
     endpoint = FakeEndpoint()
     deploy.run(PARAMS, paths, registry, endpoint, NAME)
     registry.drop_alias(NAME, "challenger")
-    assert variants(deploy.reconcile(PARAMS, paths, registry, endpoint, NAME)) == {"champion": ("1", 1.0)}
+    assert variants(deploy.run(PARAMS, paths, registry, endpoint, NAME)) == {"champion": ("1", 1.0)}
 
 
 def test_no_champion_is_said_and_nothing_is_touched(paths: Paths) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from captioner.deployparams import DeployParams
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 BROKEN = ("Failed", "OutOfService")  # nothing but DeleteEndpoint is left to do with one
 

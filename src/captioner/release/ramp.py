@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from captioner.errors import BadInput
+from captioner.ledger import CHALLENGER, CHAMPION
 from captioner.release import names, requests
-from captioner.release.facts import CHALLENGER, CHAMPION, Live
+from captioner.release.facts import Live
 from captioner.release.steps import Step, arrived, weigh
 
 

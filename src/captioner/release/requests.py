@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from captioner.deployparams import DeployParams
-from captioner.release.facts import CHAMPION, Place, Wanted, WantedVariant
+from captioner.ledger import CHAMPION
+from captioner.release.facts import Place, Wanted, WantedVariant
 from captioner.release.names import (
     CAPTURE,
     DIGEST,

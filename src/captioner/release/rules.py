@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from captioner.deployparams import DeployParams
-from captioner.release.facts import CHALLENGER, CHANGING, Live, Wanted
+from captioner.ledger import CHALLENGER
+from captioner.release.facts import CHANGING, Live, Wanted
 from captioner.release.requests import LONGEST_UPDATE_S, Request, alarms, capacity, rollout_s
 from captioner.release.steps import Action
 

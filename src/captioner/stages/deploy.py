@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from captioner.errors import BadData, BadInput, GateFailed
+from captioner.ledger import CHALLENGER, CHAMPION
 from captioner.lineage import git_state
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Documents, Endpoint, ModelVersion, Registry, Variant
 from captioner.records import write_json
-from captioner.release.facts import CHALLENGER, CHAMPION, Live, Wanted, WantedVariant
+from captioner.release.facts import Live, Wanted, WantedVariant
 from captioner.release.names import experiment_key
 from captioner.release.plan import Plan
 from captioner.release.plan import plan as planned
@@ -95,9 +96,6 @@ def run(
     report = DeployReport(name, after.status, after.config, changed, tuple(after.variants), todo.warnings, steps)
     write_json(report_path(paths), {**asdict(report), "markdown": report.markdown()})
     return report
-
-
-reconcile = run
 
 
 def plan(

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from captioner.errors import BadEnvironment, BadParams, CaptionerError, GateFailed, ServiceUnavailable
+from captioner.ledger import CHALLENGER, CHAMPION
 from captioner.params import DeployParams
 from captioner.paths import Paths
 from captioner.ports import Documents, Endpoint
 from captioner.progress import track
-from captioner.release.facts import CHALLENGER, CHAMPION, Live
+from captioner.release.facts import Live
 from captioner.release.health import Health, faults
 from captioner.release.names import experiment_key
 from captioner.release.ramp import moved, share_now, with_shares

@@ -26,6 +26,7 @@ from captioner.evidence import (
     test_set_of,
 )
 from captioner.gate import METRIC_NAMES, Evidence, Verdict, judge
+from captioner.ledger import CHALLENGER, CHAMPION
 from captioner.params import RegisterParams, load_params
 from captioner.paths import Paths
 from captioner.ports import ModelVersion, Registry, Run, Tracker
@@ -34,7 +35,6 @@ from captioner.shipped import SHIPPED, read_shipped, rebuild, shipped_candidate
 from captioner.stages.recording import card_tags, dvc_tags, predictions_uri, record, scratch
 from captioner.workspace import one_at_a_time
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 GATE, GATE_KEY = "captioner.gate", "captioner.gate_key"
 PASSED = "passed"
 Outcome = Literal["champion", "challenger", "refused", "no news"]
