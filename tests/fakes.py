@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +308,25 @@ class FakeDocuments:
         self._writes += 1
         self.kept[key] = Document(json.loads(json.dumps(value)), str(self._writes))
         return True
+
+
+class FakeEvents:
+    """`ports.Events` in memory. `now` is the hour that objects are written in."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.kept: dict[str, list[dict[str, Any]]] = {}
+        self._now = now
+        self._lock = threading.Lock()
+
+    def write(self, kind: str, name: str, lines: Sequence[Mapping[str, Any]]) -> str:
+        with self._lock:
+            key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/fake-{len(self.kept) + 1:06d}.jsonl"
+            self.kept[key] = json.loads(json.dumps(list(lines)))
+        return key
+
+    def keys(self, kind: str, name: str, since: datetime) -> list[str]:
+        prefix = f"{kind}/{name}/"
+        return sorted(key for key in self.kept if key.startswith(prefix) and key > f"{prefix}{since:%Y/%m/%d/%H}")
+
+    def lines(self, key: str) -> Iterator[dict[str, Any]]:
+        yield from json.loads(json.dumps(self.kept[key]))

@@ -17,7 +17,7 @@ from captioner.settings import Settings
 
 if TYPE_CHECKING:
     from captioner.book import Book
-    from captioner.ports import Documents, Endpoint, Registry, Tracker
+    from captioner.ports import Documents, Endpoint, Events, Registry, Tracker
     from captioner.stages.moving import Release
 
 
@@ -61,6 +61,11 @@ class App:
         from captioner.adapters.s3_documents import S3Documents
 
         return S3Documents(self.settings, self.paths)
+
+    def events(self) -> Events:
+        from captioner.adapters.s3_events import S3Events
+
+        return S3Events(self.settings, self.paths)
 
     def book(self) -> Book:
         """The ledger of `name`."""

@@ -5,8 +5,9 @@ A port exists only where two implementations do (the second is often the fake in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -149,6 +150,19 @@ class Documents(Protocol):
 
     def keys(self, prefix: str) -> list[str]:
         """The keys that start with `prefix`, sorted."""
+
+
+class Events(Protocol):
+    """Append-only logs of JSON lines, many writers. Implementations: S3; the fake of the tests."""
+
+    def write(self, kind: str, name: str, lines: Sequence[Mapping[str, Any]]) -> str:
+        """Write `lines` as one new object of the log `kind` of `name`; durable when this returns. Returns its key."""
+
+    def keys(self, kind: str, name: str, since: datetime) -> list[str]:
+        """The keys of what was written from the hour of `since` on, oldest hour first. An object never changes."""
+
+    def lines(self, key: str) -> Iterator[dict[str, Any]]:
+        """The lines of one object."""
 
 
 @dataclass(frozen=True)
