@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+PATIENCE_S = 30.0  # with a server that has more to do than to answer tests
 CODE = os.pathsep.join([str(ROOT), str(ROOT / "src")])  # this checkout's, whatever is installed
 GRAPH = """
 stages:
@@ -27,6 +31,7 @@ stages:
     deps: [one.txt]
     outs: ["two-${item.candidate}.txt"]
 """
+STAGES = ("one", "two@a", "two@b")
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,17 @@ class Api:
         """POST `body` as JSON, GET without one, or any other `method`."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    text = answer.read()
+                return json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                # SQLite was locked. Prefect's own client asks again, too.
+                if error.code != 503 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def last_run(self, flow: str = "training") -> dict[str, Any]:
         """The run of `flow` that was started last; runs that are only scheduled sort before it."""
@@ -85,10 +98,20 @@ class Api:
         runs: list[dict[str, Any]] = self.ask("/flow_runs/filter", {**started, "sort": "START_TIME_DESC", "limit": 1})
         return runs[0]
 
-    def tasks(self, flow_run: str) -> dict[str, dict[str, Any]]:
-        """The task runs of a flow run by their name."""
+    def tasks(self, flow_run: str, *names: str) -> dict[str, dict[str, Any]]:
+        """The task runs of a flow run by their name, as soon as those called `names` are there and all have ended.
+
+        The server learns of them from events, which may come after the flow run's end. When they do not come: what
+        there is by then.
+        """
         body = {"flow_runs": {"id": {"any_": [flow_run]}}}
-        return {task["name"]: task for task in self.ask("/task_runs/filter", body)}
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            found = {task["name"]: task for task in self.ask("/task_runs/filter", body)}
+            settled = set(names) <= found.keys() and all(one["state_type"] in ENDED for one in found.values())
+            if settled or time.monotonic() > deadline:
+                return found
+            time.sleep(0.2)
 
     def states(self, task_run: str) -> list[str]:
         """The names of all states that a task run went through."""
