@@ -45,8 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `make test`, which runs two processes: each takes whole files, or all files that share what is dear."""
     shared_by = {}
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        shared_by.update({item.path: one for one in DEAR if one in names})
+        for one in DEAR:
+            if one in getattr(item, "fixturenames", ()):
+                shared_by[item.path] = one
     for item in items:
         item.add_marker(pytest.mark.xdist_group(shared_by.get(item.path, str(item.path))))
 

@@ -10,18 +10,16 @@ import pytest
 from captioner.errors import BadData
 from captioner.experiment.document import as_document, experiment_of
 from captioner.release.ramp import with_shares
-from tests.experiment.test_assignment import experiment
+from tests.experiment.worlds import running
 
 
 def test_a_document_is_read_as_it_was_written() -> None:
-    written = json.loads(json.dumps(as_document(experiment(0.25))))
-    assert experiment_of(written) == experiment(0.25)
+    written = json.loads(json.dumps(as_document(running(0.25))))
+    assert experiment_of(written) == running(0.25)
 
 
 def test_a_ramp_changes_the_shares_and_nothing_else() -> None:
-    assert experiment_of(with_shares(as_document(experiment(0.05)), 0.1)) == experiment(0.1).__class__(
-        **{**vars(experiment(0.05)), "shares": {"champion": 0.9, "challenger": 0.1}}
-    )
+    assert experiment_of(with_shares(as_document(running(0.05)), 0.1)) == running(0.1)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +34,7 @@ def test_a_ramp_changes_the_shares_and_nothing_else() -> None:
 )
 def test_what_is_no_experiment_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(BadData):
-        experiment_of({**as_document(experiment(0.5)), **change})
+        experiment_of({**as_document(running(0.5)), **change})
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", [], {}])

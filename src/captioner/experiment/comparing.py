@@ -1,0 +1,119 @@
+"""One measure, champion against challenger: means, and the interval of the difference that holds at every look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from captioner.experiment.sequences import Floats, contributions, intervals, tuned, variance
+from captioner.experiment.users import User
+
+Bits = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of a user (None: nothing), and what is known of it beforehand, which makes intervals narrow."""
+
+    name: str
+    of: Callable[[User], float | None]
+    typical: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Means by arm, and challenger minus champion with its bounds; None while too few users tell of it."""
+
+    name: str
+    champion: float | None
+    challenger: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    users: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The interval as it was when `users` had told. `at`: when the last of them did."""
+
+    at: str
+    users: int
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+MEASURES = {
+    one.name: one
+    for one in (
+        Measure("rating", lambda user: user.rating / user.rated if user.rated else None, 3.0, 1.2),
+        Measure("corrected", lambda user: user.corrected / user.shown if user.shown else None, 0.1, 0.3),
+        Measure("edit_distance", lambda user: user.distance / user.corrected if user.corrected else None, 0.5, 0.3),
+        Measure("latency_ms", lambda user: user.log_ms / user.shown if user.shown else None, 5.0, 0.5),
+        Measure("errors", lambda user: user.failed / (user.shown + user.failed) if user.shown + user.failed else None,
+                0.0, 0.05),
+    )
+}  # fmt: skip
+"""Latency is a mean of logarithms: one slow answer must not be all that is seen."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What users brought of one measure, in the order in which they did."""
+
+    at: Sequence[str]
+    outcomes: Floats
+    challenger: Bits
+    shares: Floats
+
+    def arm(self, challenger: bool) -> float | None:
+        chosen = self.outcomes[self.challenger == challenger]
+        return float(chosen.mean()) if chosen.size else None
+
+
+def told(measure: Measure, users: Sequence[User]) -> Told:
+    """Everybody of whom there is something to tell. Whoever had no choice of arm (a share of 0 or 1) tells nothing."""
+    rows = []
+    for user in users:
+        value = measure.of(user)
+        if value is not None and 0.0 < user.share < 1.0:
+            rows.append((user.first_rated if measure.name == "rating" else user.since, value, user))
+    rows.sort(key=lambda row: row[0])
+    return Told(
+        [at for at, _, _ in rows],
+        np.array([value for _, value, _ in rows], np.float64),
+        np.array([user.challenger for _, _, user in rows], bool),
+        np.array([user.share for _, _, user in rows], np.float64),
+    )
+
+
+def moments(measure: Measure, seen: Told, alpha: float, users: int, share: float, least: int) -> list[Moment]:
+    """The interval after each user. `users`: as many as are planned, at the challenger's `share`, where it is
+    narrowest; `least`: of each arm, before there is an interval."""
+    if not seen.outcomes.size:
+        return []
+    rho = tuned(variance(measure.deviation, share) * users, alpha)
+    phi = contributions(seen.outcomes, seen.challenger, seen.shares, measure.typical)
+    mean, radius = intervals(phi, rho, alpha)
+    met = np.cumsum(seen.challenger)
+    count = np.arange(1, met.size + 1)
+    enough = np.minimum(met, count - met) >= least
+    return [
+        Moment(at, number, float(m), float(m - r), float(m + r)) if there else Moment(at, number, None, None, None)
+        for at, number, m, r, there in zip(seen.at, count.tolist(), mean, radius, enough, strict=True)
+    ]
+
+
+def compared(
+    measure: Measure, users: Sequence[User], alpha: float, planned: int, share: float, least: int
+) -> tuple[Comparison, list[Moment]]:
+    """The comparison now, and how it came about."""
+    seen = told(measure, users)
+    over_time = moments(measure, seen, alpha, planned, share, least)
+    now = over_time[-1] if over_time else Moment("", 0, None, None, None)
+    found = Comparison(measure.name, seen.arm(False), seen.arm(True), now.difference, now.low, now.high, len(over_time))
+    return found, over_time

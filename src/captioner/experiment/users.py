@@ -1,0 +1,106 @@
+"""What each user of an experiment met and said: the log, one row a user, because the user is the unit of a verdict.
+
+A user belongs to the arm of the first exposure. Who moves on to the challenger in a ramp stays what they were, and what
+they are shown after the move is left out, counted. A request that the assigned variant could not answer is an error of
+that variant, whoever answered instead; testers' overrides count nowhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from captioner.experiment.document import Experiment
+from captioner.experiment.events import Exposure, Feedback, last_words
+from captioner.ledger import CHALLENGER
+
+TOO_MANY = 429
+
+
+@dataclass
+class User:
+    """One user: the arm, the challenger's share when they came, and what they were shown. Times are as logged."""
+
+    challenger: bool
+    share: float
+    since: str
+    facts: dict[str, str]
+    shown: int = 0
+    failed: int = 0
+    log_ms: float = 0.0  # in sum, of what was shown
+    rated: int = 0
+    rating: float = 0.0  # in sum
+    first_rated: str = ""
+    corrected: int = 0
+    distance: float = 0.0  # in sum
+
+
+@dataclass
+class Log:
+    """Everybody who met the experiment, in the order in which they came, and what was left out, by reason."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    exposures: Counter[bool] = field(default_factory=Counter)  # by whether they were the challenger's
+    excluded: Counter[str] = field(default_factory=Counter)
+
+
+def collect(experiment: Experiment, exposures: Iterable[Exposure], feedback: Iterable[Feedback]) -> Log:
+    """Join the logs by inference id. One that comes twice counts once."""
+    log, said = Log(), last_words(feedback)
+    seen: set[str] = set()
+    for shown in sorted(exposures, key=attrgetter("at", "inference_id")):
+        if shown.experiment != experiment.id:
+            continue
+        if shown.inference_id in seen:
+            log.excluded["logged twice"] += 1
+            continue
+        seen.add(shown.inference_id)
+        _count(log, shown, said.pop(shown.inference_id, None))
+    return log
+
+
+def _count(log: Log, shown: Exposure, said: Feedback | None) -> None:
+    if shown.override:
+        log.excluded["a tester chose the variant"] += 1
+        return
+    challenger = shown.assigned == CHALLENGER
+    user = log.users.get(shown.user)
+    if user is None:
+        user = log.users[shown.user] = User(challenger, shown.share, shown.at, dict(shown.facts))
+    if user.challenger != challenger:
+        log.excluded["after the user had moved on in a ramp"] += 1
+        return
+    log.exposures[challenger] += 1
+    if shown.fallback or shown.status >= 500 or shown.status == TOO_MANY:
+        user.failed += 1
+        if shown.fallback:
+            log.excluded["answered by the champion in the challenger's place"] += 1
+        return
+    if shown.status != 200:
+        log.excluded["the request was wrong"] += 1
+        return
+    user.shown += 1
+    user.log_ms += math.log(max(shown.latency_ms, 1.0))
+    if said is None:
+        return
+    if said.rating is not None:
+        user.rated += 1
+        user.rating += said.rating
+        user.first_rated = min(filter(None, (user.first_rated, said.at)))
+    if said.correction is not None:
+        user.corrected += 1
+        user.distance += word_distance(shown.caption, said.correction)
+
+
+def word_distance(one: str, other: str) -> float:
+    """Levenshtein's distance in words, over the longer one's number of words: 0 the same, 1 nothing in common."""
+    first, second = one.lower().split(), other.lower().split()
+    row = list(range(len(second) + 1))
+    for number, word in enumerate(first, 1):
+        left, row[0] = row[0], number
+        for place, against in enumerate(second, 1):
+            left, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, left + (word != against))
+    return row[-1] / max(len(first), len(second), 1)
