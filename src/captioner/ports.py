@@ -130,6 +130,17 @@ class Endpoint(Protocol):
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer: ...
 
 
+class Runtime(Protocol):
+    """An endpoint to be asked, by whoever changes nothing. Implementations: boto3; the fake of the tests."""
+
+    def status(self, name: str) -> str | None:
+        """The endpoint's status, None when there is no such endpoint."""
+
+    def invoke(
+        self, name: str, image: bytes, content_type: str, variant: str | None = None, inference_id: str | None = None
+    ) -> Answer: ...
+
+
 @dataclass(frozen=True)
 class Document:
     """A JSON document as it was read, and the tag that tells this version of it from others."""

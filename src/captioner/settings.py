@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.errors import BadParams
@@ -28,6 +28,12 @@ VARIABLES = {
     "CAPTIONER_PORT_MLFLOW": "first port tried for MLflow (default 5000)",
     "CAPTIONER_PORT_PREFECT": "first port tried for Prefect (default 4200)",
     "CAPTIONER_PORT_AWS": "first port tried for the local AWS (default 5566)",
+    "CAPTIONER_PORT_API": "first port tried for the REST API (default 8000)",
+    "CAPTIONER_API_ENDPOINT": "endpoint that the REST API asks (default: that of params.yaml)",
+    "CAPTIONER_API_KEYS": "NAME:KEY,… that may ask the REST API (default: everybody may)",
+    "CAPTIONER_API_RATE": "requests a second that one caller of the REST API may make (default 20)",
+    "CAPTIONER_API_SECRET": "what the REST API signs ids and cookies with (default: made once, in CAPTIONER_HOME)",
+    "CAPTIONER_API_ORIGINS": "web pages, separated by commas, that may call the REST API (default: none)",
     "CAPTIONER_THREADS": "threads for TensorFlow (default: one per core)",
     "CAPTIONER_PROGRESS": "bar, json or none (default: bar on a terminal, none elsewhere)",
 }
@@ -54,6 +60,12 @@ class Settings:
     aws_image: str | None = None
     aws_bucket: str | None = None
     aws_time_scale: float = 1.0
+    port_api: int = 8000
+    api_endpoint: str | None = None
+    api_keys: Mapping[str, str] = field(default_factory=dict)
+    api_rate: int = 20
+    api_secret: str | None = None
+    api_origins: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -82,6 +94,12 @@ class Settings:
             aws_image=env.get("CAPTIONER_AWS_IMAGE") or None,
             aws_bucket=env.get("CAPTIONER_AWS_BUCKET") or None,
             aws_time_scale=_factor(env, "CAPTIONER_AWS_TIME_SCALE"),
+            port_api=_number(env, "CAPTIONER_PORT_API", 8000),
+            api_endpoint=env.get("CAPTIONER_API_ENDPOINT") or None,
+            api_keys=_keys(env, "CAPTIONER_API_KEYS"),
+            api_rate=_number(env, "CAPTIONER_API_RATE", 20),
+            api_secret=env.get("CAPTIONER_API_SECRET") or None,
+            api_origins=tuple(one.strip() for one in env.get("CAPTIONER_API_ORIGINS", "").split(",") if one.strip()),
         )
 
 
@@ -94,6 +112,13 @@ def _one_of(env: Mapping[str, str], name: str, valid: tuple[str, ...]) -> str | 
     if value is not None and value not in valid:
         raise BadParams(f"{name} is {value!r}; the valid values are: {', '.join(valid)}.")
     return value
+
+
+def _keys(env: Mapping[str, str], name: str) -> dict[str, str]:
+    pairs = [one.strip().partition(":") for one in env.get(name, "").split(",") if one.strip()]
+    if not all(holder and key for holder, _, key in pairs) or len({holder for holder, _, _ in pairs}) != len(pairs):
+        raise BadParams(f"{name} must be NAME:KEY pairs with different names, separated by commas.")
+    return {holder: key for holder, _, key in pairs}
 
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:

@@ -93,6 +93,15 @@ def account(settings: Settings, paths: Paths) -> Account:
     return Account(None, None, role, image, bucket)
 
 
+def asking_account(settings: Settings, paths: Paths) -> Account:
+    """The account of whoever asks endpoints and deploys nothing: on AWS it needs a bucket only. Raises as `account`."""
+    if settings.aws == "local":
+        return account(settings, paths)
+    if not settings.aws_bucket:
+        raise BadParams("CAPTIONER_AWS=real also needs CAPTIONER_AWS_BUCKET (see README, configuration).")
+    return Account(None, None, "", "", settings.aws_bucket)
+
+
 def _local_url(paths: Paths) -> str:
     services = read_json(paths.services) if paths.services.exists() else {}
     url = services.get(SERVICE, {}).get("url")

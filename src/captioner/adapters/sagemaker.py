@@ -6,17 +6,15 @@ account and translates what AWS says. Knows nothing of the registry, and decides
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from captioner.adapters import cloudwatch, sagemaker_live
-from captioner.adapters.aws import Account, account, code, in_our_words, message
+from captioner.adapters.aws import Account, account, in_our_words
+from captioner.adapters.sagemaker_runtime import SageMakerRuntime
 from captioner.adapters.sagemaker_steps import Steps, wait
 from captioner.adapters.served_here import program_of
-from captioner.errors import BadEnvironment, BadImage, BadInput, ServiceUnavailable
 from captioner.paths import Paths
 from captioner.ports import Answer, EndpointState, Variant
 from captioner.progress import track
@@ -24,8 +22,6 @@ from captioner.release.facts import Live
 from captioner.release.health import Health
 from captioner.release.steps import Step
 from captioner.settings import Settings
-
-MAX_IMAGE = 6_291_456  # bytes of an InvokeEndpoint body
 
 
 class SageMakerEndpoint:
@@ -39,6 +35,7 @@ class SageMakerEndpoint:
     ) -> None:
         self._settings, self._paths, self._given, self._program = settings, paths, where, program
         self._clients: dict[tuple[str | None, str], Any] = {}
+        self._runtime = SageMakerRuntime(settings, paths, where)
 
     def state(self, name: str) -> EndpointState | None:
         """The endpoint as it is live, None when there is none. Raises ServiceUnavailable, BadEnvironment."""
@@ -99,28 +96,8 @@ class SageMakerEndpoint:
             return sagemaker_live.captured(self._at(where), where, name)
 
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer:
-        """Ask the endpoint, or one variant of it. Raises BadImage for a picture that it refuses, BadInput,
-        ServiceUnavailable, BadEnvironment."""
-        import botocore.exceptions
-
-        where = self._where()
-        if len(image) > MAX_IMAGE:
-            raise BadInput(f"The image has {len(image)} bytes; an endpoint takes {MAX_IMAGE} at most.")
-        target = {"TargetVariant": variant} if variant else {}
-        with in_our_words(where, f"ask the endpoint {name}"):
-            try:
-                answer = self._client(where, "sagemaker-runtime").invoke_endpoint(
-                    EndpointName=name, Body=image, ContentType=content_type, Accept="application/json", **target
-                )
-                body = json.loads(answer["Body"].read())
-            except botocore.exceptions.ClientError as error:
-                _raise_refusal(error, name)
-                raise
-            except ValueError:
-                raise BadEnvironment(
-                    f"The endpoint {name} did not answer with JSON: it serves something else."
-                ) from None
-        return Answer(answer["InvokedProductionVariant"], body)
+        """Ask the endpoint, or one variant of it. Raises what `SageMakerRuntime.invoke` does."""
+        return self._runtime.invoke(name, image, content_type, variant)
 
     def _where(self) -> Account:
         # Asked for each time: the local AWS may have come back on another port.
@@ -134,18 +111,3 @@ class SageMakerEndpoint:
         if key not in self._clients:
             self._clients[key] = where.client(service)
         return self._clients[key]
-
-
-def _raise_refusal(error: Any, name: str) -> None:
-    """Raise what the model itself said, or that there is no such endpoint; return for any other error."""
-    if code(error) == "ModelError":
-        status, text = int(error.response.get("OriginalStatusCode", 0)), str(error.response.get("OriginalMessage", ""))
-        with suppress(ValueError, AttributeError):
-            text = json.loads(text).get("error", text)
-        if status == 429:  # its queue is full: nothing is wrong with the picture
-            raise ServiceUnavailable(f"The model behind {name} is busy: {text}") from None
-        if 400 <= status < 500:
-            raise BadImage(text) from None
-        raise ServiceUnavailable(f"The model behind {name} failed ({status}): {text}") from None
-    if code(error) == "ValidationError":
-        raise BadInput(f"The endpoint {name} cannot be asked: {message(error)}") from None

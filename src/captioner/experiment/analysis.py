@@ -21,7 +21,6 @@ from captioner.experiment.users import Log, User, collect
 from captioner.experiment.verdict import Guardrail, Verdict, judged
 from captioner.experimentparams import ExperimentParams
 
-POINTS = 200  # of the interval over time
 GUARDED = ("latency_ms", "errors")
 
 
@@ -100,7 +99,7 @@ def analyse(
         metrics=metrics,
         guardrails=guardrails,
         sample_ratio=ratio,
-        over_time=_thinned(over_time),
+        over_time=over_time,
         by_day=_by_day(users, compare),
         slices=_slices(users, compare, params.alpha),
         excluded=dict(log.excluded),
@@ -159,12 +158,6 @@ def _arm(challenger: bool, log: Log, metrics: Sequence[Comparison], guards: Mapp
 def _shares(users: Sequence[User]) -> dict[float, tuple[int, int]]:
     everybody, met = Counter(user.share for user in users), Counter(user.share for user in users if user.challenger)
     return {share: (count, met[share]) for share, count in everybody.items()}
-
-
-def _thinned(moments: Sequence[Moment]) -> list[Moment]:
-    """At most POINTS of them, the last one included."""
-    step = -(-len(moments) // POINTS) or 1
-    return list(moments[::-1][::step][::-1])
 
 
 def _by_day(users: Sequence[User], compare: Any) -> list[Moment]:

@@ -13,6 +13,9 @@ from captioner.experiment.users import User
 Bits = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
+POINTS = 200  # of an interval over time: as many as a plot shows
+
+
 @dataclass(frozen=True)
 class Measure:
     """What is measured of a user (None: nothing), and what is known of it beforehand, which makes intervals narrow."""
@@ -92,8 +95,11 @@ def told(measure: Measure, users: Sequence[User]) -> Told:
 
 
 def moments(measure: Measure, seen: Told, alpha: float, users: int, share: float, least: int) -> list[Moment]:
-    """The interval after each user. `users`: as many as are planned, at the challenger's `share`, where it is
-    narrowest; `least`: of each arm, before there is an interval."""
+    """The interval as users told, at POINTS moments at most, the last one included.
+
+    `users`: as many as are planned, at the challenger's `share`, where it is narrowest; `least`: of each arm, before
+    there is an interval.
+    """
     if not seen.outcomes.size:
         return []
     rho = tuned(variance(measure.deviation, share) * users, alpha)
@@ -102,9 +108,12 @@ def moments(measure: Measure, seen: Told, alpha: float, users: int, share: float
     met = np.cumsum(seen.challenger)
     count = np.arange(1, met.size + 1)
     enough = np.minimum(met, count - met) >= least
+    step = -(-met.size // POINTS)
     return [
-        Moment(at, number, float(m), float(m - r), float(m + r)) if there else Moment(at, number, None, None, None)
-        for at, number, m, r, there in zip(seen.at, count.tolist(), mean, radius, enough, strict=True)
+        Moment(seen.at[i], i + 1, float(mean[i]), float(mean[i] - radius[i]), float(mean[i] + radius[i]))
+        if enough[i]
+        else Moment(seen.at[i], i + 1, None, None, None)
+        for i in range((met.size - 1) % step, met.size, step)
     ]
 
 
@@ -115,5 +124,5 @@ def compared(
     seen = told(measure, users)
     over_time = moments(measure, seen, alpha, planned, share, least)
     now = over_time[-1] if over_time else Moment("", 0, None, None, None)
-    found = Comparison(measure.name, seen.arm(False), seen.arm(True), now.difference, now.low, now.high, len(over_time))
+    found = Comparison(measure.name, seen.arm(False), seen.arm(True), now.difference, now.low, now.high, now.users)
     return found, over_time

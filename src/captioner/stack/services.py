@@ -60,6 +60,7 @@ def wanted(settings: Settings, paths: Paths) -> list[Service]:
     if settings.aws == "local":
         services.append(_aws(settings.port_aws, paths, settings.aws_time_scale))
     services.append(_deployments(settings, paths))
+    services.append(_api(settings))
     return services
 
 
@@ -95,6 +96,13 @@ def _aws(port: int, paths: Paths, time_scale: float) -> Service:
         return [*program, "--time-scale", str(time_scale)]
 
     return Service("aws", port, "/_captioner/health", command)
+
+
+def _api(settings: Settings) -> Service:
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "captioner", "api", "--port", str(port)]
+
+    return Service("api", settings.port_api, "/openapi.json", command, after=("aws",) if settings.aws == "local" else ())
 
 
 def _deployments(settings: Settings, paths: Paths) -> Service:
