@@ -330,3 +330,30 @@ class FakeEvents:
 
     def lines(self, key: str) -> Iterator[dict[str, Any]]:
         yield from json.loads(json.dumps(self.kept[key]))
+
+
+class FakeRuntime:
+    """`ports.Runtime` that answers at once. `down` names variants that fail, `refuses` what pictures are told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None, str, bytes]] = []
+        self.down: dict[str, Exception] = {}
+        self.refuses: Exception | None = None
+        self.kept_status: str | None = "InService"
+        self.more: dict[str, Any] = {}
+
+    def status(self, name: str) -> str | None:
+        return self.kept_status
+
+    def invoke(
+        self, name: str, image: bytes, content_type: str, variant: str | None = None, inference_id: str | None = None
+    ) -> Answer:
+        self.asked.append((inference_id or "", variant, content_type, image))
+        if self.refuses:
+            raise self.refuses
+        answers = variant or "champion"
+        if answers in self.down:
+            raise self.down[answers]
+        version = "1" if answers == "champion" else "2"
+        caption = {"caption": f"a dog of the {answers}", "log_probability": -1.5, "alternatives": []}
+        return Answer(answers, {**caption, "model": {"version": version, "digest": version * 64}, **self.more})

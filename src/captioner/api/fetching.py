@@ -110,17 +110,19 @@ class _Pinned(http.client.HTTPConnection):
     def __init__(self, parts: SplitResult, address: str, left_s: float) -> None:
         super().__init__(str(parts.hostname), _port(parts), timeout=left_s)
         self._address, self._secure = address, parts.scheme == "https"
+        self._held: socket.socket | None = None  # `sock` is forgotten once the headers of a closing answer are read
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self._address, self.port), self.timeout)
         if self._secure:
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+        self._held = self.sock
 
     def cut(self) -> None:
         """End what a server draws out: timeouts of a socket begin anew with every byte."""
-        if self.sock is not None:
+        if self._held is not None:
             with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
+                self._held.shutdown(socket.SHUT_RDWR)
 
 
 def _get(parts: SplitResult, address: str, limit: int, until: float) -> tuple[int, str | None, bytes]:

@@ -21,7 +21,7 @@ from captioner.errors import CaptionerError
 from captioner.experiment.assignment import assigned
 from captioner.experiment.document import Experiment
 from captioner.experiment.events import Exposure, Feedback
-from captioner.experiments import Experiments, stamp
+from captioner.experiments import stamp
 from captioner.ledger import ALIASES
 
 DEADLINE_S = 24.0  # API Gateway gives up after 29 s
@@ -49,12 +49,11 @@ class Service:
         secret: str,
         router: Router,
         journal: Journal,
-        experiments: Experiments,
+        current: Current,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.name, self.secret, self.experiments = name, secret, experiments
-        self._router, self.journal, self._clock = router, journal, clock
-        self._current = Current(experiments.current)
+        self.name, self.secret = name, secret
+        self._router, self.journal, self._current, self._clock = router, journal, current, clock
 
     def caption(self, picture: Picture, caller: Caller, wish: Wish) -> dict[str, Any]:
         """The answer of ``POST /v1/captions``. Whatever comes of it is logged once, as soon as a variant was asked."""

@@ -17,7 +17,7 @@ from captioner.api.fetching import fetch
 from captioner.api.journal import Journal
 from captioner.api.limits import Keys, Rates
 from captioner.api.pages import Pages
-from captioner.api.router import Router
+from captioner.api.router import Current, Router
 from captioner.api.service import Service
 from captioner.errors import BadParams
 from captioner.experiments import Experiments
@@ -32,7 +32,8 @@ def parts(settings: Settings, paths: Paths, name: str) -> Parts:
     where = asking_account(settings, paths) if settings.aws == "real" else None
     documents, events = S3Documents(settings, paths, where), S3Events(settings, paths, where)
     runtime, experiments = SageMakerRuntime(settings, paths, where), Experiments(documents, events, name)
-    service = Service(name, secret(settings, paths), Router(runtime, name), Journal(events, name), experiments)
+    journal, current = Journal(events, name), Current(experiments.current)
+    service = Service(name, secret(settings, paths), Router(runtime, name), journal, current)
     rates = Rates(settings.api_rate, 2.0 * settings.api_rate)
     pages = Pages(experiments, documents)
     return Parts(service, pages, runtime, Keys(settings.api_keys), rates, fetch, settings.api_origins)

@@ -102,7 +102,9 @@ def _api(settings: Settings) -> Service:
     def command(port: int) -> list[str]:
         return [sys.executable, "-m", "captioner", "api", "--port", str(port)]
 
-    return Service("api", settings.port_api, "/openapi.json", command, after=("aws",) if settings.aws == "local" else ())
+    return Service(
+        "api", settings.port_api, "/openapi.json", command, after=("aws",) if settings.aws == "local" else ()
+    )
 
 
 def _deployments(settings: Settings, paths: Paths) -> Service:
