@@ -10,7 +10,9 @@ import asyncio
 import sys
 import tempfile
 from datetime import UTC, datetime
+from typing import Any
 
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import FlowRunFilter
@@ -22,12 +24,14 @@ from prefect.runner import Runner
 from prefect.states import Cancelled
 
 from captioner.errors import ServiceUnavailable
+from flows.experiment import experiment
 from flows.release import reconcile
 from flows.server import require_server
 from flows.training import training
 
 POLL_S = 5
-RECONCILE = "*/5 * * * *"  # a promotion in the MLflow UI takes effect within five minutes; a look costs a second
+# A promotion in the MLflow UI takes effect within five minutes; an experiment is looked at every hour.
+SCHEDULES = {"reconcile": "*/5 * * * *", "experiment": "7 * * * *"}
 
 
 def main() -> int:
@@ -48,13 +52,14 @@ def serve() -> None:
     """Serve until told to stop."""
     # pause_on_shutdown: a schedule must survive `down`.
     runner = Runner(name="captioner", pause_on_shutdown=False, query_seconds=POLL_S)
-    deployments = [_training(), _reconcile()]
+    deployments = [_training(), _alone(reconcile), _alone(experiment)]
     with get_client(sync_client=True) as client:
         new = [one for one in deployments if not _exists(client, one)]
         for one in deployments:
             runner.add_deployment(one)
-        if "reconcile" in {one.name for one in new}:
-            _schedule_reconcile(client)
+        for one in new:
+            if one.name in SCHEDULES:
+                _schedule(client, one)
         _drop_missed(client)
     # The health page compares with the last poll, and there is none yet.
     runner.last_polled = datetime.now(UTC)
@@ -65,11 +70,11 @@ def _training() -> RunnerDeployment:
     return RunnerDeployment.from_flow(training, "training", tags=["captioner"], description=training.description)
 
 
-def _reconcile() -> RunnerDeployment:
+def _alone(looking: Flow[[], Any]) -> RunnerDeployment:
     # One at a time; another that comes meanwhile has nothing to add.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     return RunnerDeployment.from_flow(
-        reconcile, "reconcile", tags=["captioner"], description=reconcile.description, concurrency_limit=alone
+        looking, looking.name, tags=["captioner"], description=looking.description, concurrency_limit=alone
     )
 
 
@@ -81,10 +86,10 @@ def _exists(client: SyncPrefectClient, deployment: RunnerDeployment) -> bool:
     return True
 
 
-def _schedule_reconcile(client: SyncPrefectClient) -> None:
+def _schedule(client: SyncPrefectClient, deployment: RunnerDeployment) -> None:
     """The default schedule, once: whoever changes or removes it in the UI finds it changed after a restart."""
-    found = client.read_deployment_by_name("reconcile/reconcile")
-    every = CronSchedule(cron=RECONCILE, timezone="UTC")
+    found = client.read_deployment_by_name(deployment.full_name)
+    every = CronSchedule(cron=SCHEDULES[deployment.name], timezone="UTC")
     client.create_deployment_schedules(found.id, [DeploymentScheduleCreate(schedule=every, slug="default")])
 
 

@@ -48,14 +48,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # lock → the locks that hold everything it holds
 SUPERSETS = {
-    "uv": ("runtime", "serve", "pipeline", "openvino", "local", "web", "bench", "dev"),
-    "runtime": ("serve", "pipeline", "openvino", "local", "web", "bench", "dev"),
+    "uv": ("runtime", "serve", "pipeline", "openvino", "local", "api", "web", "bench", "dev"),
+    "runtime": ("serve", "pipeline", "openvino", "local", "api", "web", "bench", "dev"),
     "serve": ("pipeline", "openvino", "local", "bench", "dev"),
     "pipeline": ("openvino", "local", "bench", "dev"),
     "openvino": ("bench", "dev"),
     "local": ("bench", "dev"),
     "bench": ("dev",),
-    "web": (),
+    "api": ("local", "bench", "dev"),
+    "web": ("local", "bench", "dev"),
     "dev": (),
 }
 

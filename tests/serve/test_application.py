@@ -5,6 +5,7 @@ import io
 import json
 import re
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -252,7 +253,10 @@ def test_a_full_queue_says_slow_down_and_ping_still_answers(log: io.StringIO) ->
     assert (status, headers["Retry-After"]) == (429, "1")
     assert "try again" in answer["error"]
     assert call(application, path="/ping", method="GET")[0] == 200
-    assert f"captioner_queue_requests {QUEUE}.0" in call(application, path="/metrics", method="GET")[1]
+    deadline = time.monotonic() + 30  # who is let in reads the picture before it stands in the queue
+    while f"captioner_queue_requests {QUEUE}.0" not in (page := call(application, path="/metrics", method="GET")[1]):
+        assert time.monotonic() < deadline, page
+        threads[0].join(0.01)
     model.go.set()
     for thread in threads:
         thread.join(30)

@@ -117,7 +117,7 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
     bounds = {"value": rating["difference"], "low": rating["low"], "high": rating["high"]}
     return {
         "verdict": verdict["outcome"],
-        "reasons": verdict["reasons"],
+        "reasons": list(verdict["reasons"]),
         "difference": {**bounds, "alpha": analysis.plan.alpha},
         **found,
     }

@@ -1,0 +1,92 @@
+"""Made-up experiments, many at once: how often the interval is wrong when nothing differs, and finds what does.
+
+Ratings are whole points from 1 to 5, as people give them: a normal distribution of the params' deviation, rounded and
+clipped, and an effect that moves as many users up a point as it takes. Beside it the t-test that is looked at as often,
+which is what intervals for many looks are for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from captioner.experiment.comparing import Bits
+from captioner.experiment.planning import plan
+from captioner.experiment.sequences import Floats, contributions, intervals, tuned, variance
+from captioner.experimentparams import ExperimentParams
+from captioner.progress import track
+
+LOOKS = 200
+MEAN = 3.2
+BLOCK = 100  # experiments at a time: a few megabytes
+TYPICAL = 3.0
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Shares of the experiments. `promoted` and `demoted`: the interval excluded 0 at any look, above or below;
+    `t_test`: a t-test did at any of the same looks; `at_the_end`: the interval is above 0 at the last look."""
+
+    effect: float
+    experiments: int
+    users: int
+    looks: int
+    promoted: float
+    demoted: float
+    at_the_end: float
+    t_test: float
+    median_users: int | None  # until a promotion, of those that were promoted
+
+
+def simulate(
+    params: ExperimentParams, effect: float, experiments: int, users: int | None = None, seed: int = 0
+) -> Simulated:
+    """Run `experiments` of `users` each, at the last step of the ramp; the same seed gives the same."""
+    planned = plan(params)
+    count = planned.users if users is None else users
+    share = planned.share
+    looks = np.unique(np.linspace(min(2 * params.min_users, count), count, LOOKS).astype(int)) - 1
+    random = np.random.default_rng(seed)
+    rho = tuned(variance(params.deviation, share) * planned.users, params.alpha)
+    above, below, last, peeked, stops = 0, 0, 0, 0, []
+    with track("simulate", experiments, "experiments") as progress:
+        for begun in range(0, experiments, BLOCK):
+            several = min(BLOCK, experiments - begun)
+            outcomes, met = ratings(random, (several, count), share, effect, params.deviation)
+            mean, radius = intervals(contributions(outcomes, met, share, TYPICAL), rho, params.alpha)
+            enough = np.minimum(np.cumsum(met, 1), np.cumsum(~met, 1)) >= params.min_users
+            higher, lower = ((mean > radius) & enough)[:, looks], ((mean < -radius) & enough)[:, looks]
+            above, below = above + int(higher.any(1).sum()), below + int(lower.any(1).sum())
+            last += int(higher[:, -1].sum())
+            peeked += int((np.abs(t_statistics(outcomes, met))[:, looks] > 1.96).any(1).sum())
+            stops += (looks[higher.argmax(1)] + 1)[higher.any(1)].tolist()
+            progress.advance(several)
+    return Simulated(
+        effect, experiments, count, len(looks), above / experiments, below / experiments, last / experiments,
+        peeked / experiments, int(np.median(stops)) if stops else None,
+    )  # fmt: skip
+
+
+def ratings(
+    random: np.random.Generator, shape: tuple[int, int], share: float, effect: float, deviation: float
+) -> tuple[Floats, Bits]:
+    """Ratings [experiments, users] and who met the challenger, which is rated `effect` points higher."""
+    outcomes = np.clip(np.round(random.normal(MEAN, deviation, shape)), 1, 5)
+    met = random.random(shape) < share
+    movable = outcomes < 5 if effect > 0 else outcomes > 1
+    moved = met & movable & (random.random(shape) < abs(effect) / movable.mean())
+    return np.asarray(outcomes + np.sign(effect) * moved), np.asarray(met)
+
+
+def t_statistics(outcomes: Floats, met: Bits) -> Floats:
+    """Welch's t after each user, [experiments, users]."""
+
+    def moments(chosen: Bits) -> tuple[Floats, Floats, Floats]:
+        count = np.maximum(np.cumsum(chosen, 1), 2)
+        total, squares = np.cumsum(outcomes * chosen, 1), np.cumsum(outcomes**2 * chosen, 1)
+        mean = total / count
+        return mean, np.maximum(squares / count - mean**2, 1e-9), count
+
+    (old, old_variance, old_count), (new, new_variance, new_count) = moments(~met), moments(met)
+    return np.asarray((new - old) / np.sqrt(old_variance / old_count + new_variance / new_count))

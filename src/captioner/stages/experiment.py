@@ -1,0 +1,191 @@
+"""The life of an experiment on the endpoint: started, looked at, acted on, ended; each change an entry of the ledger.
+
+What is concluded comes from ``experiment/``, what is kept from ``experiments.py``, what is done to the endpoint from
+the release's own stages. Every step can be repeated: whoever is killed between two is finished by the next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from captioner.errors import BadInput
+from captioner.experiment.analysis import Analysis, as_json
+from captioner.experiment.document import Experiment, as_document
+from captioner.experiment.showing import render
+from captioner.experiment.verdict import CONTINUE, PROMOTE, REJECT
+from captioner.experimentparams import ExperimentParams
+from captioner.experiments import Experiments, params_of
+from captioner.ledger import CHALLENGER, CHAMPION, Cause, Model
+from captioner.ports import Documents, Endpoint
+from captioner.stages.moving import Release
+
+STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Started:
+    """An experiment that runs from now on."""
+
+    experiment: Experiment
+
+    def render(self) -> str:
+        """For a terminal."""
+        one = self.experiment
+        arms = ", ".join(f"{name} version {model.version}" for name, model in one.arms.items())
+        return f"The experiment {one.id} runs on {one.endpoint}: {arms}; {one.share:.0%} meet the challenger."
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An experiment that is over."""
+
+    experiment: Experiment
+
+    def render(self) -> str:
+        """For a terminal."""
+        return f"The experiment {self.experiment.id} is over ({self.experiment.outcome}): {self.experiment.why}"
+
+
+@dataclass(frozen=True)
+class Status:
+    """An experiment and what is known of it; both None where there never was one."""
+
+    experiment: Experiment | None
+    analysis: Analysis | None
+
+    def render(self) -> str:
+        """For a terminal."""
+        return render(self.experiment, self.analysis)
+
+    def as_json(self) -> dict[str, Any]:
+        """What is published, and what ``--json`` prints."""
+        return {
+            "experiment": as_document(self.experiment) if self.experiment else None,
+            "analysis": as_json(self.analysis) if self.analysis else None,
+        }
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a look led to: `what` is promote, reject, ramp, continue, or nothing where no experiment runs."""
+
+    what: str
+    why: str
+    share: float | None = None
+
+
+def start(
+    params: ExperimentParams, endpoint: Endpoint, experiments: Experiments, release: Release, cause: Cause
+) -> Started:
+    """Users are shared out between champion and challenger from now on, by the first step of the ramp.
+
+    Raises BadInput where the endpoint does not serve both, GateFailed when an experiment is running already.
+    """
+    arms = _arms(endpoint, experiments.name)
+    if set(arms) != {CHAMPION, CHALLENGER}:
+        raise BadInput(
+            f"{experiments.name} does not serve a champion and a challenger that answer users: register a challenger "
+            "and `captioner deploy` first (a shadow answers nobody)."
+        )
+    if arms[CHAMPION].digest == arms[CHALLENGER].digest:
+        raise BadInput("Champion and challenger are the same model: there is nothing to compare.")
+    started = experiments.start(arms, params, params.ramp[0] / 100)
+    _write(release, cause, {"started": started.id, "share": started.share})
+    return Started(started)
+
+
+def stop(experiments: Experiments, release: Release, cause: Cause) -> Ended:
+    """End the running experiment without a verdict; the endpoint stays as it is. Raises BadInput when none runs."""
+    ended = experiments.end(STOPPED, cause.why or "Nobody said why.")
+    _write(release, cause, {"ended": ended.id, "outcome": STOPPED})
+    return Ended(ended)
+
+
+def status(experiments: Experiments, documents: Documents, mlflow: str = "") -> Status:
+    """Look, and publish what was seen at ``experiments/ENDPOINT/status.json``, for pages that cannot look."""
+    experiment = experiments.current()
+    found = Status(experiment, experiments.look(experiment) if experiment else None)
+    key = f"experiments/{experiments.name}/status.json"
+    value = {**found.as_json(), "links": {"mlflow": mlflow}}
+    before = documents.read(key)
+    # Whoever else publishes at the same moment saw the same.
+    _ = documents.replace(key, value, before.tag) if before else documents.create(key, value)
+    return found
+
+
+def next_act(found: Status, served: dict[str, Model]) -> Act:
+    """What should be done now. `served`: what the endpoint's variants are.
+
+    The step of the ramp follows from the time alone, so that a look that was missed or came twice changes nothing.
+    """
+    one, analysis = found.experiment, found.analysis
+    if one is None or analysis is None or not one.running:
+        return Act("nothing", "No experiment is running.")
+    if served.get(CHAMPION) == one.arms[CHALLENGER]:
+        return Act(PROMOTE, "The challenger is the champion already.")
+    if served.get(CHAMPION) != one.arms[CHAMPION] or served.get(CHALLENGER) != one.arms[CHALLENGER]:
+        return Act(STOPPED, "The endpoint serves other models than those that were compared.")
+    verdict, params = analysis.verdict, params_of(one)
+    if verdict.outcome in (PROMOTE, REJECT):
+        return Act(verdict.outcome, verdict.reasons[0])
+    if not verdict.sample_ratio_ok:
+        return Act(CONTINUE, verdict.reasons[0])
+    reached = int(analysis.runtime_h / params.step_hours) if params.step_hours else len(params.ramp)
+    due = params.ramp[min(reached, len(params.ramp) - 1)] / 100
+    if due > one.share + 1e-9:
+        return Act("ramp", f"The experiment has run for {analysis.runtime_h:.1f} h and nothing speaks against it.", due)
+    return Act(CONTINUE, verdict.reasons[0])
+
+
+def act(
+    found: Status,
+    endpoint: Endpoint,
+    experiments: Experiments,
+    release: Release,
+    cause: Cause,
+    ramp: Callable[[Cause, float], Any],
+    promote: Callable[[Cause], Any],
+) -> Act:
+    """Do what `next_act` says. `ramp` brings the challenger to a share, `promote` makes it champion.
+
+    The endpoint changes first and the experiment ends after it: a kill in between leaves an experiment that the next
+    look ends the same way. Raises what `ramp` and `promote` do; the experiment then still runs.
+    """
+    one = next_act(found, _arms(endpoint, experiments.name))
+    because = Cause(cause.who, one.why)
+    if one.what == "ramp" and one.share is not None:
+        ramp(because, one.share)
+    elif (
+        one.what == PROMOTE
+        and found.experiment
+        and _arms(endpoint, experiments.name).get(CHAMPION) != (found.experiment.arms[CHALLENGER])
+    ):
+        promote(because)
+    elif one.what == REJECT:
+        ramp(because, 0.0)
+    if one.what in (PROMOTE, REJECT, STOPPED):
+        ended = experiments.end(one.what, one.why)
+        _mark(release, ended)
+        _write(release, because, {"ended": ended.id, "outcome": one.what, "verdict": found.as_json()["analysis"]})
+    return one
+
+
+def _arms(endpoint: Endpoint, name: str) -> dict[str, Model]:
+    state = endpoint.state(name)
+    if state is None or state.status != "InService":
+        raise BadInput(f"The endpoint {name} {f'is {state.status}' if state else 'does not exist'}: try again later.")
+    return {one.name: Model(one.model_version, one.digest) for one in state.variants}
+
+
+def _mark(release: Release, ended: Experiment) -> None:
+    """The verdict on the challenger's version in the registry, where promotions look for evidence."""
+    model = release.registry.by_version(release.name, ended.arms[CHALLENGER].version)
+    if model is not None:
+        release.registry.tag(model, {"captioner.experiment": f"{ended.outcome} ({ended.id}): {ended.why}"})
+
+
+def _write(release: Release, cause: Cause, evidence: dict[str, Any]) -> None:
+    now = release.look_as_far_as_possible()
+    release.book.write("experiment", cause, now, now, {"experiment": evidence})
