@@ -37,7 +37,8 @@ class Answer(RunInput):
 @task(task_run_name="look", **PATIENT)
 def look() -> Status:
     """What is known by now, published where the pages read it."""
-    return bootstrap.experiment_status()
+    found: Status = bootstrap.experiment_status()
+    return found
 
 
 @task(task_run_name="act", **PATIENT)

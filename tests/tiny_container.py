@@ -53,6 +53,7 @@ class Container(BaseHTTPRequestHandler):
             return self.drip()
         answer = {
             "caption": os.environ.get("CAPTION", "a tiny answer"),
+            "log_probability": -1.0,
             "bytes": len(body),
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "files": sorted(str(p.relative_to(MODEL)) for p in MODEL.rglob("*") if p.is_file()),

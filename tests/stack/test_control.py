@@ -246,7 +246,7 @@ class TestWanted:
 
     def test_nothing_that_a_setting_points_elsewhere(self, project: Path) -> None:
         elsewhere = {"CAPTIONER_MLFLOW_URI": "http://there", "CAPTIONER_PREFECT_API": "http://there/api"}
-        assert self.names(project, **elsewhere, CAPTIONER_AWS="real") == ["deployments", "api"]
+        assert self.names(project, **elsewhere, CAPTIONER_AWS="real") == ["deployments"]
 
     @pytest.mark.parametrize("name", ["prefect", "mlflow", "aws", "deployments", "api"])
     def test_binds_to_this_machine_only_and_phones_nowhere(self, settings: Settings, paths: Paths, name: str) -> None:

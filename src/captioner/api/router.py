@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from captioner.api.refusals import Refusal, refusal_of
-from captioner.errors import BadImage, CaptionerError, ServiceUnavailable
+from captioner.errors import BadEnvironment, BadImage, CaptionerError, ServiceUnavailable
 from captioner.experiment.assignment import assigned
 from captioner.experiment.document import Experiment
 from captioner.ledger import CHALLENGER, CHAMPION
@@ -116,7 +116,10 @@ class Router:
             if self._clock() >= until:
                 raise Refusal(503, "too_late", "The endpoint did not answer in time: try again.", 1.0)
             try:
-                return self._runtime.invoke(self._name, body, content_type, target, inference_id)
+                answer = self._runtime.invoke(self._name, body, content_type, target, inference_id)
+                if not {"caption", "log_probability"} <= answer.body.keys():
+                    raise BadEnvironment(f"{self._name} answered without a caption: it serves something else.")
+                return answer
             except ServiceUnavailable:
                 if attempt == TRIES:
                     raise

@@ -60,7 +60,8 @@ def wanted(settings: Settings, paths: Paths) -> list[Service]:
     if settings.aws == "local":
         services.append(_aws(settings.port_aws, paths, settings.aws_time_scale))
     services.append(_deployments(settings, paths))
-    services.append(_api(settings))
+    if settings.aws == "local":
+        services.append(_api(settings))
     return services
 
 
@@ -102,9 +103,7 @@ def _api(settings: Settings) -> Service:
     def command(port: int) -> list[str]:
         return [sys.executable, "-m", "captioner", "api", "--port", str(port)]
 
-    return Service(
-        "api", settings.port_api, "/openapi.json", command, after=("aws",) if settings.aws == "local" else ()
-    )
+    return Service("api", settings.port_api, "/openapi.json", command, after=("aws",))
 
 
 def _deployments(settings: Settings, paths: Paths) -> Service:
