@@ -16,7 +16,7 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.states import Completed
 
-from captioner import bootstrap
+from captioner import bootstrap, experimenting
 from captioner.acting import acting
 from captioner.experiment.verdict import PROMOTE, REJECT
 from captioner.ledger import Cause
@@ -37,15 +37,14 @@ class Answer(RunInput):
 @task(task_run_name="look", **PATIENT)
 def look() -> Status:
     """What is known by now, published where the pages read it."""
-    found: Status = bootstrap.experiment_status()
-    return found
+    return experimenting.status()
 
 
 @task(task_run_name="act", **PATIENT)
 def act(found: Status, why: str) -> dict[str, Any]:
     """Ramp, promote or reject, as was found."""
     cause = Cause(f"Prefect, {runtime.flow_run.flow_name} {runtime.flow_run.name!r} ({acting()})", why)
-    return dataclasses.asdict(bootstrap.act_on_experiment(found, cause))
+    return dataclasses.asdict(experimenting.act(found, cause))
 
 
 @flow(name="experiment", persist_result=False)

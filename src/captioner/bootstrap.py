@@ -178,46 +178,6 @@ def _released(app: App) -> tuple[DeployParams, Paths, Registry, Endpoint, Book]:
     return app.params.deploy, app.paths, app.registry(), app.endpoint(), app.book()
 
 
-def start_experiment(cause: Cause, root: Path | None = None) -> Any:
-    """Share out users between champion and challenger from now on. Returns the experiment."""
-    from captioner.stages import experiment as stage
-
-    app = open_app(root)
-    return stage.start(app.params.experiment, app.endpoint(), app.experiments(), app.release(), cause)
-
-
-def stop_experiment(cause: Cause, root: Path | None = None) -> Any:
-    """End the running experiment without a verdict."""
-    from captioner.stages import experiment as stage
-
-    app = open_app(root)
-    return stage.stop(app.experiments(), app.release(), cause)
-
-
-def experiment_status(root: Path | None = None) -> Any:
-    """Look at the running or the last experiment, and publish what was seen."""
-    from captioner.stages import experiment as stage
-
-    app = open_app(root)
-    return stage.status(app.experiments(), app.documents(), app.settings.mlflow_uri or "")
-
-
-def act_on_experiment(found: Any, cause: Cause, root: Path | None = None) -> Any:
-    """Ramp, promote or reject, as what was found says. Returns what was done."""
-    from captioner.stages import experiment as stage
-
-    app = open_app(root)
-    return stage.act(
-        found,
-        app.endpoint(),
-        app.experiments(),
-        app.release(),
-        cause,
-        ramp=lambda because, share: ramp(because, [100 * share], root=root),
-        promote=lambda because: promote(because, root),
-    )
-
-
 def move_data(action: str, root: Path | None = None) -> Any:
     """Push the data to the DVC remote, or pull it. Returns what was moved."""
     from captioner.adapters import dvc_remote

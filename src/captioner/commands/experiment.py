@@ -53,19 +53,19 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _start(options: argparse.Namespace) -> None:
-    from captioner.bootstrap import start_experiment
+    from captioner.experimenting import start
 
-    show(start_experiment(cause_of(options)), options.json)
+    show(start(cause_of(options)), options.json)
 
 
 def _stop(options: argparse.Namespace) -> None:
-    from captioner.bootstrap import stop_experiment
+    from captioner.experimenting import stop
 
-    show(stop_experiment(cause_of(options)), options.json)
+    show(stop(cause_of(options)), options.json)
 
 
 def _status(options: argparse.Namespace) -> None:
-    from captioner.bootstrap import experiment_status
+    from captioner.experimenting import status
 
-    found = experiment_status()
+    found = status()
     print(json.dumps(found.as_json(), indent=2) if options.json else found.render())
