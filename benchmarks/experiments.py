@@ -1,4 +1,4 @@
-"""Do verdicts keep their word? Made-up experiments, 2,500 of each kind, against what was promised; and what a look costs.
+"""Do verdicts keep their word? Made-up experiments, 2,500 of each kind, against what was promised.
 
 A row's ratio is how many times better than promised: the chance of error that is allowed over the one that was met, the
 power that was met over the one that was asked for. The t-test that is looked at as often stands in the details.

@@ -1,9 +1,8 @@
-"""What is done with experiments, for the CLI verbs and the Prefect tasks alike; wired as ``bootstrap`` wires the rest."""
+"""What is done with experiments, for CLI verbs and Prefect tasks alike; wired as ``bootstrap`` wires the rest."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from captioner.bootstrap import open_app, promote, ramp
 from captioner.ledger import Cause

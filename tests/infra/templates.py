@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra"
-BASE, WATCH = FOLDER / "base.yaml", FOLDER / "watch.yaml"
+BASE, WATCH, API = FOLDER / "base.yaml", FOLDER / "watch.yaml", FOLDER / "api.yaml"
 NO_VALUE = object()
 ACCOUNT, REGION = "123456789012", "us-east-1"
 PSEUDO = {
@@ -18,6 +18,7 @@ PSEUDO = {
     "AWS::Region": REGION,
     "AWS::Partition": "aws",
     "AWS::NoValue": NO_VALUE,
+    "AWS::URLSuffix": "amazonaws.com",
 }
 
 

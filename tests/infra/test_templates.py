@@ -6,10 +6,13 @@ service's own API for the same thing.
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,8 +24,9 @@ from botocore.session import get_session
 
 from captioner.adapters.aws import LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Account
 from captioner.release import names
+from captioner.settings import VARIABLES
 from tests.infra.policies import allowed, as_list
-from tests.infra.templates import ACCOUNT, BASE, FOLDER, WATCH, load, resolved
+from tests.infra.templates import ACCOUNT, API, BASE, FOLDER, WATCH, load, resolved
 from tests.moto_server import moto_server
 
 ENDPOINT = "captioner-flickr8k"
@@ -30,9 +34,26 @@ SRC = FOLDER.parent / "src" / "captioner"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 EVERYTHING = {"KmsKeyArn": KEY, "GitHubRepository": "somebody/captioner", "UsesVpc": "yes", "BucketName": "ours"}
 WATCHED = {"EndpointName": ENDPOINT, "AlarmEmail": "somebody@example.org"}
+BEFORE_IT = {
+    "EndpointName": ENDPOINT,
+    "BucketName": "ours",
+    "CodeKey": "api/captioner-api.zip",
+    "RouterRoleArn": f"arn:aws:iam::{ACCOUNT}:role/router",
+    "Secret": "what ids are signed with, 32 and more",
+}
 
 # moto 5.2 does not know these types, and says so in its log only.
-LINT_ONLY = {"AWS::S3::BucketPolicy", "AWS::CloudWatch::Alarm", "AWS::SNS::Subscription"}
+LINT_ONLY = {
+    "AWS::S3::BucketPolicy",
+    "AWS::CloudWatch::Alarm",
+    "AWS::SNS::Subscription",
+    "AWS::ApiGateway::ApiKey",
+    "AWS::ApiGateway::Stage",
+    "AWS::ApiGateway::UsagePlan",
+    "AWS::ApiGateway::UsagePlanKey",
+}
+# It makes these and gives them no id; a test asks their own service for them.
+UNNAMED = {"AWS::ApiGateway::Method", "AWS::ApiGateway::Deployment", "AWS::Lambda::Permission"}
 
 # Statements whose resource is a star, and why: IAM gives these actions no resource to name.
 STARS = {
@@ -70,6 +91,13 @@ class Moto:
             StackName=name, TemplateBody=file.read_text(), Parameters=given, Capabilities=["CAPABILITY_IAM"]
         )
 
+    def code(self) -> None:
+        """Some code for the function, where its template looks for it."""
+        whole = io.BytesIO()
+        with zipfile.ZipFile(whole, "w") as packed:
+            packed.writestr("captioner/__init__.py", "")
+        self.client("s3").put_object(Bucket=BEFORE_IT["BucketName"], Key=BEFORE_IT["CodeKey"], Body=whole.getvalue())
+
     def _outputs(self, name: str) -> dict[str, str]:
         (stack,) = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
         assert stack["StackStatus"] == "CREATE_COMPLETE"
@@ -102,6 +130,8 @@ def moto() -> Iterator[Moto]:
         one.create("base", BASE, **EVERYTHING)
         one.create("plain", BASE, RepositoryName="captioner-plain")
         one.create("watch", WATCH, **WATCHED)
+        one.code()
+        one.create("api", API, **{**BEFORE_IT, "RouterRoleArn": one.outputs("base")["RouterRoleArn"]})
         yield one
 
 
@@ -128,17 +158,19 @@ def test_cfn_lint_would_have(tmp_path: Path) -> None:
 # Deployed to moto, and looked for by each service's own API
 
 
-@pytest.mark.parametrize(("stack", "file", "parameters"), [("base", BASE, EVERYTHING), ("watch", WATCH, WATCHED)])
+@pytest.mark.parametrize(
+    ("stack", "file", "parameters"), [("base", BASE, EVERYTHING), ("watch", WATCH, WATCHED), ("api", API, BEFORE_IT)]
+)
 def test_moto_makes_everything_but_the_types_that_are_named(
     moto: Moto, stack: str, file: Path, parameters: dict[str, str]
 ) -> None:
     wanted = {name: one["Type"] for name, one in resolved(load(file), **parameters).items()}
     made = {name: kind for name, (kind, _) in moto.resources(stack).items()}
-    assert made == {name: kind for name, kind in wanted.items() if kind not in LINT_ONLY}
+    assert made == {name: kind for name, kind in wanted.items() if kind not in LINT_ONLY | UNNAMED}
 
 
 def test_the_types_that_moto_does_not_make_are_in_use() -> None:
-    assert {one["Type"] for file in (BASE, WATCH) for one in load(file)["Resources"].values()} >= LINT_ONLY
+    assert {one["Type"] for file in (BASE, WATCH, API) for one in load(file)["Resources"].values()} >= LINT_ONLY
 
 
 def test_the_bucket_is_encrypted(moto: Moto) -> None:
@@ -197,6 +229,29 @@ def test_the_dashboard_shows_both_variants_and_every_alarm(moto: Moto) -> None:
     assert {(one[3], one[5]) for one in metrics} == {(ENDPOINT, "champion"), (ENDPOINT, "challenger")}
     (shown,) = [widget["properties"]["alarms"] for widget in body["widgets"] if widget["type"] == "alarm"]
     assert {one.split(":alarm:")[1] for one in shown} == {one["AlarmName"] for one in alarms()}
+
+
+def test_the_gateway_hands_everything_to_the_function_and_asks_for_a_key(moto: Moto) -> None:
+    gateway, made = moto.client("apigateway"), moto.resources("api")
+    api = made["Api"][1]
+    resource = next(one for one in gateway.get_resources(restApiId=api)["items"] if one.get("pathPart") == "{path+}")
+    method = gateway.get_method(restApiId=api, resourceId=resource["id"], httpMethod="ANY")
+    assert method["apiKeyRequired"] is True
+    assert method["methodIntegration"]["type"] == "AWS_PROXY"
+    function = moto.client("lambda").get_function(FunctionName=f"captioner-api-{ENDPOINT}")["Configuration"]
+    assert f"{function['FunctionArn']}/invocations" in method["methodIntegration"]["uri"]
+    assert len(gateway.get_deployments(restApiId=api)["items"]) == 1
+    policy = json.loads(moto.client("lambda").get_policy(FunctionName=function["FunctionName"])["Policy"])
+    assert policy["Statement"][0]["Principal"] == {"Service": "apigateway.amazonaws.com"}
+
+
+def test_the_function_gets_settings_that_there_are_and_a_handler_that_there_is(moto: Moto) -> None:
+    function = moto.client("lambda").get_function(FunctionName=f"captioner-api-{ENDPOINT}")["Configuration"]
+    settings = function["Environment"]["Variables"]
+    assert set(settings) <= set(VARIABLES)
+    assert settings["CAPTIONER_API_ENDPOINT"] == ENDPOINT
+    module, _, name = function["Handler"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_the_topic_is_there(moto: Moto) -> None:
@@ -376,6 +431,12 @@ VIA_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
         ("Deployer", "kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "true"}),
         ("Router", "sagemaker:InvokeEndpoint", LIVE, {}),
         ("Router", "s3:GetObject", OBJECT + "experiments/running.json", {}),
+        ("Router", "sagemaker:DescribeEndpoint", LIVE, {}),
+        ("Router", "s3:GetObject", OBJECT + "ledger/captioner-x/00000001.json", {}),
+        ("Router", "s3:PutObject", OBJECT + "exposures/captioner-x/2026/01/01/00/a-1.jsonl", {}),
+        ("Router", "s3:GetObject", OBJECT + "feedback/captioner-x/2026/01/01/00/a-1.jsonl", {}),
+        ("Router", "s3:ListBucket", "arn:aws:s3:::ours", {}),
+        ("Deployer", "s3:GetObject", OBJECT + "exposures/captioner-x/2026/01/01/00/a-1.jsonl", {}),
         ("Router", "logs:PutLogEvents", arn("logs", "log-group:/aws/lambda/captioner-router:log-stream:1"), {}),
     ],
 )
@@ -410,6 +471,9 @@ def test_each_role_may_do_its_work(moto: Moto, role: str, action: str, resource:
         ("Router", "sagemaker:UpdateEndpointWeightsAndCapacities", LIVE, {}),
         ("Router", "s3:GetObject", OBJECT + "models/ab/model.tar.gz", {}),
         ("Router", "s3:PutObject", OBJECT + "experiments/running.json", {}),
+        ("Router", "s3:PutObject", OBJECT + "ledger/captioner-x/00000001.json", {}),
+        ("Router", "s3:DeleteObject", OBJECT + "exposures/captioner-x/2026/01/01/00/a-1.jsonl", {}),
+        ("Deployer", "s3:PutObject", OBJECT + "feedback/captioner-x/2026/01/01/00/a-1.jsonl", {}),
     ],
 )
 def test_no_role_may_do_more(moto: Moto, role: str, action: str, resource: str, context: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from captioner.errors import BadInput
+from captioner.model.captioner import Captioner
+from captioner.paths import Paths
 from captioner.records import Caption
 from captioner.serve.application import MAX_BODY, QUEUE, Application
 from captioner.serve.journal import Journal
@@ -243,9 +246,10 @@ def test_a_full_queue_says_slow_down_and_ping_still_answers(log: io.StringIO) ->
         threading.Thread(target=lambda: statuses.append(call(application, picture(), "image/png")[0]))
         for _ in range(QUEUE + 3)
     ]
-    for thread in threads:
+    threads[0].start()
+    assert model.entered.acquire(timeout=30)  # alone: what comes together is captioned together
+    for thread in threads[1:]:
         thread.start()
-    assert model.entered.acquire(timeout=30)
     while len(statuses) < 2:  # one is captioned, QUEUE wait: of QUEUE + 3 two are refused
         threads[0].join(0.01)
     assert statuses == [429, 429]
@@ -344,3 +348,37 @@ def test_metrics_are_what_prometheus_reads(application: Application) -> None:
     for phase in ("queue", "model", "total"):
         assert found["captioner_request_seconds_count", phase] == 2
     assert found["process_resident_memory_bytes",] > 0
+
+
+def ask_why(model: Any, value: dict[str, Any]) -> tuple[int, Any]:
+    application = Application(model, "1", "", journal=Journal("1", "", io.StringIO()))
+    status, answer, _ = call(application, json.dumps(value).encode(), "application/json")
+    return status, answer
+
+
+def test_it_tells_where_it_looked_for_each_word(tiny_artifact: Path, paths: Paths) -> None:
+    model = Captioner.load(tiny_artifact, paths.unpacked)
+    coded = base64.b64encode(picture()).decode()
+    status, answer = ask_why(model, {"image": coded, "explain": True, "beam": 3})
+    assert status == 200
+    found = answer["attention"]
+    assert "".join(found["words"]) == answer["caption"].replace(" ", "")
+    assert found["rows"] == found["columns"] == 7
+    for weights, away in zip(found["weights"], found["looked_away"], strict=True):
+        assert len(weights) == 49
+        assert sum(weights) + away == pytest.approx(1.0, abs=0.01)
+    assert "attention" not in ask_why(model, {"image": coded})[1]
+
+
+def test_one_that_cannot_tell_says_nothing_of_it() -> None:
+    class Blind(Model):
+        def explain(self, image: bytes, beam: int | None = None) -> Any:
+            raise BadInput("This model does not look.")
+
+    coded = base64.b64encode(picture()).decode()
+    assert ask_why(Blind(), {"image": coded, "explain": True}) == (
+        200,
+        {**ask_why(Blind(), {"image": coded})[1], "attention": None},
+    )
+    for wrong in ({"image": coded, "explain": 1}, {"images": [coded], "explain": True}):
+        assert ask_why(Blind(), wrong)[0] == 400

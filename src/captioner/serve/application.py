@@ -9,6 +9,7 @@ errors are ``{"error": sentence}`` with the status that the error has. Who sends
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import threading
@@ -21,7 +22,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from captioner import images
-from captioner.errors import CaptionerError
+from captioner.errors import BadImage, BadInput, CaptionerError
 from captioner.model.captioner import describe
 from captioner.serve.batching import LARGEST, Batcher, Late, Model
 from captioner.serve.journal import Journal, Record
@@ -62,6 +63,7 @@ class Application:
         journal: Journal | None = None,
     ) -> None:
         self._model = Batcher(model, workers, largest)
+        self._served = model
         self._identity = {"version": version, "digest": digest}
         self._admitted = threading.Semaphore(workers + QUEUE)
         self._deadline_s = deadline_s
@@ -121,7 +123,28 @@ class Application:
             waited = f"The request waited {self._deadline_s:g} s and was not captioned; try again."
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, waited) from None
         record.queue_s, record.model_s, record.batch = found.queue_s, found.model_s, found.batch
-        return [{**describe(captions), "model": self._identity} for captions in found.answers]
+        answers = [{**describe(captions), "model": self._identity} for captions in found.answers]
+        if request.explain:
+            answers[0]["attention"] = self._attention(ready[0], request.beam)
+        return answers
+
+    def _attention(self, image: bytes, beam: int | None) -> dict[str, Any] | None:
+        """Where the network looked for each word of its best caption; None when it is one that cannot tell."""
+        try:
+            found = self._served.explain(image, beam)
+        except BadImage:
+            raise
+        except BadInput:
+            return None
+        side = math.isqrt(found.attention.shape[1])
+        weights, sentinel = found.attention.astype(float).round(4), found.sentinel.astype(float).round(4)
+        return {
+            "words": list(found.words),
+            "rows": side,
+            "columns": side,
+            "weights": weights.tolist(),
+            "looked_away": sentinel.tolist(),
+        }
 
     @contextmanager
     def _admission(self) -> Iterator[None]:

@@ -13,9 +13,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from captioner.records import Caption
+
+if TYPE_CHECKING:
+    from captioner.model.captioner import Explanation
 
 LARGEST = 16
 """Images in a batch."""
@@ -29,6 +32,8 @@ class Model(Protocol):
     """What is served: `captioner.model.captioner.Captioner`, or the fake of the tests."""
 
     def caption(self, images: Sequence[bytes], beam: int | None = None, top: int | None = None) -> Answers: ...
+    def explain(self, image: bytes, beam: int | None = None) -> Explanation:
+        """Where the network looked for each word. Raises BadInput when it cannot tell."""
 
 
 class Late(Exception):
