@@ -34,6 +34,8 @@ VARIABLES = {
     "CAPTIONER_API_RATE": "requests a second that one caller of the REST API may make (default 20)",
     "CAPTIONER_API_SECRET": "what the REST API signs ids and cookies with (default: made once, in CAPTIONER_HOME)",
     "CAPTIONER_API_ORIGINS": "web pages, separated by commas, that may call the REST API (default: none)",
+    "CAPTIONER_WEB_API": "URL of the REST API that the web app asks (default: the local one)",
+    "CAPTIONER_WEB_KEY": "key that the web app shows the REST API (default: none)",
     "CAPTIONER_THREADS": "threads for TensorFlow (default: one per core)",
     "CAPTIONER_PROGRESS": "bar, json or none (default: bar on a terminal, none elsewhere)",
 }
@@ -66,6 +68,7 @@ class Settings:
     api_rate: int = 20
     api_secret: str | None = None
     api_origins: tuple[str, ...] = ()
+    web_api: str | None = None
 
     @classmethod
     def from_env(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -99,6 +102,7 @@ class Settings:
             api_keys=_keys(env, "CAPTIONER_API_KEYS"),
             api_rate=_number(env, "CAPTIONER_API_RATE", 20),
             api_secret=env.get("CAPTIONER_API_SECRET") or None,
+            web_api=env.get("CAPTIONER_WEB_API") or None,
             api_origins=tuple(one.strip() for one in env.get("CAPTIONER_API_ORIGINS", "").split(",") if one.strip()),
         )
 
