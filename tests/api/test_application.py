@@ -302,7 +302,7 @@ def test_the_document_and_the_docs_page_need_nothing_from_elsewhere(client: Test
     page = client.get("/docs").text
     assert "http://" not in page
     assert "https://" not in page
-    assert client.get("/docs-assets/swagger-ui-bundle.js").status_code == 200
+    assert client.get("/docs/swagger-ui-bundle.js").status_code == 200
 
 
 def test_other_pages_may_call_only_where_they_were_named(client: TestClient) -> None:

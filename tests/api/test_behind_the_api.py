@@ -160,7 +160,7 @@ def test_sigterm_under_load_loses_no_exposure(api: Api) -> None:
             pool.submit(client, number)
         assert enough.wait(60)
         api.process.send_signal(signal.SIGTERM)
-        assert api.process.wait(60) in (0, -signal.SIGTERM)
+        assert api.process.wait(60) == 0
     lines = [line["inference_id"] for line in api.logged() if line["inference_id"] not in before]
     assert len(lines) == len(set(lines))
     # An answer may be lost on its way when the API ends; an exposure of an answer that arrived is not.

@@ -108,3 +108,14 @@ def test_the_keyboard_alone_is_enough_for_a_rating(browser: Page, app: str, worl
     browser.keyboard.press("ArrowRight")
     expect(browser.get_by_text("Thank you: your rating counts.")).to_be_visible(timeout=30_000)
     assert world.feedback()[-1]["rating"] == 2
+
+
+def test_the_docs_page_shows_every_route_without_the_internet(browser: Page, api: str) -> None:
+    asked: list[str] = []
+    browser.on("request", lambda request: asked.append(request.url))
+    browser.goto(f"{api}/docs")
+    for path in ("/v1/captions", "/v1/captions/{inference_id}/feedback", "/v1/experiment"):
+        expect(browser.get_by_text(path, exact=True).first).to_be_visible(timeout=30_000)
+    expect(browser.get_by_text("Unable to render")).to_have_count(0)
+    assert [url for url in asked if url.startswith("http") and not url.startswith(api)] == []
+    looks(browser, "docs")

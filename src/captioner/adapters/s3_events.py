@@ -1,11 +1,13 @@
 """Append-only logs of JSON lines in S3: `ports.Events` as objects by the hour that nobody writes over.
 
 ``KIND/NAME/YYYY/MM/DD/HH/WRITER-NUMBER.jsonl``, the hour (UTC) being the one that an object was written in. A writer
-is one process, its numbers grow: an object that was sent twice lies there once. Knows nothing of what a line means.
+is one process, its numbers grow. Lines whose writing failed after all may lie there twice when they are written again:
+whoever reads them knows them by their ids. Knows nothing of what a line means.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,14 +32,13 @@ class S3Events:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings, self._paths, self._given, self._now = settings, paths, where, now
-        self._writer, self._number = uuid.uuid4().hex[:12], 0
+        self._writer, self._numbers = uuid.uuid4().hex[:12], itertools.count(1)
         self._clients: dict[str | None, Any] = {}
 
     def write(self, kind: str, name: str, lines: Sequence[Mapping[str, Any]]) -> str:
         """Write `lines` as one new object and return its key. Raises ServiceUnavailable: then nothing was written."""
         where, client = self._at()
-        self._number += 1
-        key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/{self._writer}-{self._number:06d}.jsonl"
+        key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/{self._writer}-{next(self._numbers):06d}.jsonl"
         body = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
         with in_our_words(where, f"write {key} in the bucket {where.bucket}"):
             ensure_bucket(where, client)

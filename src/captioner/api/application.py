@@ -17,15 +17,13 @@ from typing import Any
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from swagger_ui_bundle import swagger_ui_path
 
 from captioner import __version__
+from captioner.api import docs
 from captioner.api.answers import ERRORS, JSON_OR_PICTURE, CaptionAnswer, FeedbackAnswer, FeedbackRequest, Health
 from captioner.api.limits import Keys, Rates
 from captioner.api.pages import Pages
@@ -68,18 +66,17 @@ def create_app(parts: Parts) -> FastAPI:
         summary="Tell me about the image.",
         description="Captions pictures, by the model that an experiment chose for you, and takes your word on it.",
         lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,
         responses=ERRORS,
     )
     if parts.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(parts.origins), allow_methods=["GET", "POST"], allow_headers=["*"]
         )
-    app.mount("/docs-assets", StaticFiles(directory=swagger_ui_path), name="docs-assets")
     _errors(app)
     _captions(app, parts)
     _pages(app, parts)
+    docs.add(app)
     return app
 
 
@@ -166,17 +163,6 @@ def _pages(app: FastAPI, parts: Parts) -> None:
         """The newest entries of the promotion ledger, newest last."""
         parts.keys.holder(x_api_key)
         return JSONResponse({"entries": pages.ledger(n)})
-
-    @app.get("/docs", include_in_schema=False)
-    def docs() -> Response:
-        assets = "docs-assets"  # relative: behind API Gateway there is a stage before it
-        return get_swagger_ui_html(
-            openapi_url="openapi.json",
-            title="captioner: REST API",
-            swagger_js_url=f"{assets}/swagger-ui-bundle.js",
-            swagger_css_url=f"{assets}/swagger-ui.css",
-            swagger_favicon_url=f"{assets}/favicon-32x32.png",
-        )
 
 
 def _errors(app: FastAPI) -> None:

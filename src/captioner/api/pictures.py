@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from captioner.api.metadata import without_metadata
+from captioner.api.metadata import stripped
 from captioner.api.refusals import Refusal
 from captioner.images import inspect
 from captioner.serve.pixels import png_of
@@ -68,7 +68,7 @@ def _picture(data: bytes, keep_metadata: bool, first_api: bool = False) -> Pictu
         raise Refusal(415, "bad_format", f"The picture is a {kind}; JPEG, PNG and WebP are taken.")
     turned = info.orientation >= 5
     width, height = (info.height, info.width) if turned else (info.width, info.height)
-    sent = data if keep_metadata else without_metadata(data, info.orientation)
+    sent = data if keep_metadata else stripped(data, info.orientation)
     return Picture(sent, kind, width, height, first_api)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +20,12 @@ from captioner.api.limits import Keys, Rates
 from captioner.api.pages import Pages
 from captioner.api.router import Current, Router
 from captioner.api.service import Service
-from captioner.errors import BadParams
+from captioner.errors import BadEnvironment, BadParams
 from captioner.experiments import Experiments
 from captioner.paths import Paths
 from captioner.settings import Settings
 
-GRACE_S = 30  # for requests that are being answered when we are told to end
+GRACE_S = 10  # for requests that are being answered when we are told to end
 
 
 def parts(settings: Settings, paths: Paths, name: str) -> Parts:
@@ -66,8 +67,21 @@ def secret(settings: Settings, paths: Paths) -> str:
 
 
 def serve(settings: Settings, paths: Paths, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C; what is being answered is answered, what was logged is written."""
+    """Serve until SIGTERM or Ctrl-C; what is being answered is answered, what was logged is written.
+
+    Raises BadEnvironment when the port is taken.
+    """
     import uvicorn
 
     app = create_app(parts(settings, paths, endpoint(settings, paths.root)))
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=GRACE_S, access_log=False)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=GRACE_S, access_log=False
+        )
+    )
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda number, frame: None)  # uvicorn has its own, and raises the signal again at the end
+    with suppress(SystemExit):
+        server.run()
+    if not server.started:
+        raise BadEnvironment(f"Port {port} cannot be used: it is taken, or not allowed; choose another.")
