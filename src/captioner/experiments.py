@@ -63,12 +63,13 @@ class Experiments:
             raise GateFailed(f"Somebody else has just started an experiment on {self.name}.")
         return new
 
-    def end(self, outcome: str, why: str) -> Experiment:
-        """End the running one, and keep it under its own id for good. Raises BadInput when none is running."""
+    def end(self, outcome: str, why: str, id: str | None = None) -> Experiment:
+        """End the running one, and keep it under its own id for good. Raises BadInput when none is running, or when
+        another one is than `id`."""
         for _ in range(5):
             before = self._documents.read(experiment_key(self.name))
             running = experiment_of(before.value) if before else None
-            if before is None or running is None or not running.running:
+            if before is None or running is None or not running.running or id not in (None, running.id):
                 raise BadInput(f"No experiment is running on {self.name}.")
             ended = replace(running, state=STOPPED, ended=stamp(self._now()), outcome=outcome, why=why)
             # The copy first: whoever is killed in between ends it once more, and the copy is the one that counts.

@@ -19,7 +19,7 @@ from captioner.experiments import Experiments
 from captioner.ledger import CHALLENGER, CHAMPION, Cause, Model
 from captioner.params import load_params
 from captioner.paths import Paths
-from captioner.ports import EndpointState, Variant
+from captioner.ports import EndpointState, ModelVersion, Variant
 from captioner.stages import experiment as stage
 from captioner.stages.moving import Release
 from tests.experiment.worlds import START, logs
@@ -54,8 +54,14 @@ class World:
         book = Book(self.documents, self.registry, paths, NAME)
         self.release = Release(load_params(root / "params.yaml").deploy, paths, self.registry, self.endpoint, book)
         self.params = ExperimentParams(min_hours=24.0, step_hours=1.0)
+        for alias, model in ((CHAMPION, A), (CHALLENGER, B)):
+            self.hold(alias, model)
         self.done: list[Any] = []
         self.broken: set[str] = set()
+
+    def hold(self, alias: str, model: Model) -> None:
+        self.registry.versions[NAME, model.version] = ModelVersion(NAME, model.version, model.digest)
+        self.registry.set_alias(NAME, alias, model.version)
 
     def now(self) -> datetime:
         return (START + timedelta(hours=self.hours)).astimezone(UTC)
@@ -69,7 +75,7 @@ class World:
         self.events.write(EXPOSURES, NAME, [as_line(replace(one, experiment=experiment.id)) for one in shown])
         self.events.write(FEEDBACK, NAME, [as_line(one) for one in said])
 
-    def look(self) -> stage.Act:
+    def look(self, found: stage.Status | None = None) -> stage.Act:
         def ramp(cause: Cause, share: float) -> None:
             if "ramp" in self.broken:
                 raise GateFailed("The challenger answers with errors.")
@@ -81,10 +87,11 @@ class World:
             assert self.documents.replace(key, {**found.value, "shares": shares}, found.tag)
 
         def promote(cause: Cause) -> None:
-            self.done.append(("promote", cause.why))
+            marked = self.registry.get(NAME, B.version).tags.get("captioner.experiment", "")
+            self.done.append(("promote", cause.why, marked))
             self.endpoint.arms = {CHAMPION: B}
 
-        found = stage.status(self.experiments, self.documents)
+        found = found or stage.status(self.experiments, self.documents)
         return stage.act(found, self.endpoint, self.experiments, self.release, WHO, ramp, promote)
 
     def entries(self) -> list[dict[str, Any]]:
@@ -168,6 +175,48 @@ def test_a_better_challenger_is_promoted_and_the_experiment_is_over(world: World
     assert world.entries()[-1]["verdict"]["verdict"] == "promote"
     assert [what for what, *_ in world.done].count("promote") == 1
     assert world.look().what == "nothing"
+
+
+def test_the_verdict_is_there_before_the_promotion_that_it_is_the_evidence_of(world: World) -> None:
+    world.rate(world.start(), better=0.6)
+    world.hours = 31.0
+    world.look()
+    assert world.done[-1][2].startswith("promote (")
+
+
+def test_an_experiment_that_was_stopped_while_a_person_was_asked_is_not_acted_on(world: World) -> None:
+    world.rate(world.start(), better=0.6)
+    world.hours = 31.0
+    seen = stage.status(world.experiments, world.documents)
+    stage.stop(world.experiments, world.release, WHO)
+    following = world.start()
+    assert world.look(seen).what == "nothing"
+    assert world.done == []
+    assert world.experiments.current() == following
+
+
+def test_another_challenger_in_the_registry_is_not_promoted_on_this_ones_verdict(world: World) -> None:
+    world.rate(world.start(), better=0.6)
+    world.hours = 31.0
+    world.hold(CHALLENGER, Model("3", "c" * 64))
+    with pytest.raises(GateFailed, match="verdict is on version 2"):
+        world.look()
+    assert world.done == []
+
+
+def test_whoever_was_killed_after_the_entry_writes_no_second_one(world: World) -> None:
+    one = world.start()
+    world.rate(one, better=-0.6)
+    world.hours = 31.0
+    key = f"experiments/{NAME}/running.json"
+    before = world.documents.read(key)
+    world.look()
+    now = world.documents.read(key)
+    assert before is not None
+    assert now is not None
+    world.documents.replace(key, before.value, now.tag)  # as if the end had not been reached
+    assert world.look().what == "reject"
+    assert [entry.get("ended") for entry in world.entries()].count(one.id) == 1
 
 
 def test_a_worse_one_gets_no_traffic_any_more(world: World) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from captioner.errors import BadInput
+from captioner.errors import BadInput, GateFailed
 from captioner.experiment.analysis import Analysis, as_json
 from captioner.experiment.document import Experiment, as_document
 from captioner.experiment.showing import render
@@ -150,25 +150,34 @@ def act(
 ) -> Act:
     """Do what `next_act` says. `ramp` brings the challenger to a share, `promote` makes it champion.
 
-    The endpoint changes first and the experiment ends after it: a kill in between leaves an experiment that the next
-    look ends the same way. Raises what `ramp` and `promote` do; the experiment then still runs.
+    The verdict is marked first, then the endpoint changes, and the experiment ends last: a kill in between leaves an
+    experiment that the next look ends the same way. Raises what `ramp` and `promote` do, and GateFailed when the
+    registry's challenger is not the model that was compared; the experiment then still runs.
     """
-    one = next_act(found, _arms(endpoint, experiments.name))
+    experiment, now = found.experiment, experiments.current()
+    if experiment is None or now is None or now.id != experiment.id or not now.running:
+        return Act("nothing", "The experiment that was looked at does not run any more.")
+    served = _arms(endpoint, experiments.name)
+    one = next_act(found, served)
     because = Cause(cause.who, one.why)
     if one.what == "ramp" and one.share is not None:
         ramp(because, one.share)
-    elif (
-        one.what == PROMOTE
-        and found.experiment
-        and _arms(endpoint, experiments.name).get(CHAMPION) != (found.experiment.arms[CHALLENGER])
-    ):
-        promote(because)
-    elif one.what == REJECT:
+    if one.what not in (PROMOTE, REJECT, STOPPED):
+        return one
+    if one.what != STOPPED:
+        _mark(release, experiment, one)
+    if one.what == REJECT:
         ramp(because, 0.0)
-    if one.what in (PROMOTE, REJECT, STOPPED):
-        ended = experiments.end(one.what, one.why)
-        _mark(release, ended)
-        _write(release, because, {"ended": ended.id, "outcome": one.what, "verdict": found.as_json()["analysis"]})
+    if one.what == PROMOTE and served.get(CHAMPION) != experiment.arms[CHALLENGER]:
+        if release.aliases().get(CHALLENGER) != experiment.arms[CHALLENGER]:
+            raise GateFailed(
+                f"The verdict is on version {experiment.arms[CHALLENGER].version}, and the registry's challenger is "
+                "another one by now: move the alias back to promote it, or stop the experiment."
+            )
+        promote(because)
+    evidence = {"ended": experiment.id, "outcome": one.what, "verdict": found.as_json()["analysis"]}
+    _write(release, because, evidence, id=f"{experiment.id}-ended")
+    experiments.end(one.what, one.why, experiment.id)
     return one
 
 
@@ -179,13 +188,16 @@ def _arms(endpoint: Endpoint, name: str) -> dict[str, Model]:
     return {one.name: Model(one.model_version, one.digest) for one in state.variants}
 
 
-def _mark(release: Release, ended: Experiment) -> None:
-    """The verdict on the challenger's version in the registry, where promotions look for evidence."""
-    model = release.registry.by_version(release.name, ended.arms[CHALLENGER].version)
+def _mark(release: Release, experiment: Experiment, verdict: Act) -> None:
+    """The verdict on the challenger's version in the registry, where a promotion looks for its evidence."""
+    model = release.registry.by_version(release.name, experiment.arms[CHALLENGER].version)
     if model is not None:
-        release.registry.tag(model, {"captioner.experiment": f"{ended.outcome} ({ended.id}): {ended.why}"})
+        release.registry.tag(model, {"captioner.experiment": f"{verdict.what} ({experiment.id}): {verdict.why}"})
 
 
-def _write(release: Release, cause: Cause, evidence: dict[str, Any]) -> None:
+def _write(release: Release, cause: Cause, evidence: dict[str, Any], id: str = "") -> None:
+    """An entry of the ledger; with an `id`, once, however often it is written."""
+    if id and any(entry.id == id for entry in release.book.entries()):
+        return
     now = release.look_as_far_as_possible()
-    release.book.write("experiment", cause, now, now, {"experiment": evidence})
+    release.book.write("experiment", cause, now, now, {"experiment": evidence}, id=id)

@@ -80,7 +80,8 @@ def run(
     try:
         for percent in percents:
             one.move(percent / 100)
-            steps.append(Watched(percent / 100, one.watch(percent / 100, wait_s)))
+            # At 0 there is nothing to be watched, and nothing that going back would make better.
+            steps.append(Watched(percent / 100, one.watch(percent / 100, wait_s) if percent else {}))
     except BaseException as error:
         one.back(before, error)
         if isinstance(error, GateFailed):
