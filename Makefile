@@ -35,9 +35,9 @@ deploy: ## bring the endpoint in line with the registry; CAPTIONER_AWS=real mean
 	@$(SETUP) pipeline
 	@$(BIN)/captioner deploy
 
-test: ## set up, then all tests, two at once (ARGS="-k words" goes to pytest)
+test: ## set up, then all tests; JOBS=2 runs two at once (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
-	@$(BIN)/python -m pytest $(if $(ARGS),,-n 2 --dist loadgroup) $(ARGS)
+	@$(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadgroup) $(ARGS)
 
 conformance: ## what AWS documents of SageMaker, tried on the local one; AWS=1: on AWS, for about a dollar (docs/local-sagemaker.md)
 	@$(SETUP) dev

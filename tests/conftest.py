@@ -41,8 +41,9 @@ SHARED = Path(os.environ.pop("CAPTIONER_TEST_SHARED", "") or ROOT.parent / "shar
 DEAR = ("standing", "learned")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `make test`, which runs two processes: each takes whole files, or all files that share what is dear."""
+    """For `make test JOBS=2`: each process takes whole files, or all files that share what is dear."""
     shared_by = {}
     for item in items:
         for one in DEAR:

@@ -2,7 +2,7 @@
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
 five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
-STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer, CAPTION is what it says. The body of an
+STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer, CAPTION is what it says, LOG_PROBABILITY how sure it is. The body of an
 invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the
 request and the model's identity. A model may bring its own: ``behaviour.json`` in its archive is read as more of the
 environment, and FAIL_EVERY=20 answers each twentieth request with 500.
@@ -53,7 +53,6 @@ class Container(BaseHTTPRequestHandler):
             return self.drip()
         answer = {
             "caption": os.environ.get("CAPTION", "a tiny answer"),
-            "log_probability": -1.0,
             "bytes": len(body),
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "files": sorted(str(p.relative_to(MODEL)) for p in MODEL.rglob("*") if p.is_file()),
@@ -63,6 +62,8 @@ class Container(BaseHTTPRequestHandler):
                 "digest": os.environ.get("CAPTIONER_MODEL_DIGEST"),
             },
         }
+        if "LOG_PROBABILITY" in os.environ:
+            answer["log_probability"] = float(os.environ["LOG_PROBABILITY"])
         self.reply(200, json.dumps(answer).encode(), {"X-Amzn-SageMaker-Custom-Attributes": "from the container"})
 
     def drip(self):

@@ -98,7 +98,7 @@ def endpoint(local_aws: LocalAws) -> str:
     """Champion and challenger, each a process of its own."""
     name = f"captioner-{uuid.uuid4().hex[:8]}"
     for version in ("1", "2"):
-        said = {"CAPTIONER_MODEL_DIGEST": version * 64, "CAPTION": f"version {version}"}
+        said = {"CAPTIONER_MODEL_DIGEST": version * 64, "CAPTION": f"version {version}", "LOG_PROBABILITY": "-1"}
         local_aws.model(f"{name}-{version}", version, **said)
     local_aws.config(name, {CHAMPION: (f"{name}-1", 0.5), CHALLENGER: (f"{name}-2", 0.5)})
     assert local_aws.endpoint(name, name)["EndpointStatus"] == "InService"

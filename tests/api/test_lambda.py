@@ -45,7 +45,7 @@ def event(method: str, path: str, body: bytes | None = None, **headers: str) -> 
 @pytest.fixture(scope="module")
 def endpoint(local_aws: LocalAws) -> str:
     for version in ("1", "2"):
-        local_aws.model(f"{NAME}-{version}", version, CAPTIONER_MODEL_DIGEST=version * 64)
+        local_aws.model(f"{NAME}-{version}", version, CAPTIONER_MODEL_DIGEST=version * 64, LOG_PROBABILITY="-1")
     local_aws.config(NAME, {CHAMPION: (f"{NAME}-1", 1.0), CHALLENGER: (f"{NAME}-2", 0.0)})
     assert local_aws.endpoint(NAME, NAME)["EndpointStatus"] == "InService"
     return NAME
