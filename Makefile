@@ -37,7 +37,7 @@ deploy: ## bring the endpoint in line with the registry; CAPTIONER_AWS=real mean
 
 test: ## set up, then all tests; JOBS=2 runs two at once (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
-	@$(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadgroup) $(ARGS)
+	@$(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile) $(ARGS)
 
 conformance: ## what AWS documents of SageMaker, tried on the local one; AWS=1: on AWS, for about a dollar (docs/local-sagemaker.md)
 	@$(SETUP) dev

@@ -37,22 +37,6 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 SHARED = Path(os.environ.pop("CAPTIONER_TEST_SHARED", "") or ROOT.parent / "shared")
 
 
-# What takes long to make and is made once for the session: the files that use it run in one process, after each other.
-DEAR = ("standing", "learned")
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `make test JOBS=2`: each process takes whole files, or all files that share what is dear."""
-    shared_by = {}
-    for item in items:
-        for one in DEAR:
-            if one in getattr(item, "fixturenames", ()):
-                shared_by[item.path] = one
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(shared_by.get(item.path, str(item.path))))
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout that these tests belong to. Read it; never write into it."""

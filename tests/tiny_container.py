@@ -2,7 +2,8 @@
 
 Its environment chooses how it behaves: START=crash ends at once, START=never is never healthy, START_AFTER=5 is after
 five seconds, START_FILE=path waits until that file exists, HANG_FILE=path makes /ping hang while that file exists,
-STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer, CAPTION is what it says, LOG_PROBABILITY how sure it is. The body of an
+STOP=ignore does not end on SIGTERM, ANSWER=500 is the status of every answer, CAPTION is what it says,
+LOG_PROBABILITY how sure it is (else it does not say). The body of an
 invocation chooses the answer: ``status 400 text``, ``hang``, ``sleep 5``, ``drip``, ``big``; else JSON about the
 request and the model's identity. A model may bring its own: ``behaviour.json`` in its archive is read as more of the
 environment, and FAIL_EVERY=20 answers each twentieth request with 500.
