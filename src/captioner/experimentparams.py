@@ -20,7 +20,7 @@ class GuardrailParams(Section):
 
 
 class ExperimentParams(Section):
-    """Ratings are points from 1 to 5; what is compared is the mean rating of a user."""
+    """Ratings are points from 1 to 5; what is compared is a user's first one."""
 
     alpha: Error = Field(default=0.05, description="chance of a wrong promotion at any look, when nothing differs")
     effect: float = Field(default=0.2, gt=0, le=4, description="rating points that are worth a promotion")

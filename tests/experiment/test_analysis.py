@@ -115,6 +115,18 @@ def test_the_unit_is_the_user() -> None:
     assert thrice["arms"][CHAMPION]["ratings"] == 3 * once["arms"][CHAMPION]["ratings"]
 
 
+def test_later_ratings_do_not_decide() -> None:
+    exposures, feedback = logs(400)
+    later = [replace(one, inference_id=f"{one.inference_id}-later", at=stamp(100)) for one in exposures]
+    said = [
+        Feedback(f"i{number}-later", stamp(100), one.user, 5 if one.assigned == CHALLENGER else 1)
+        for number, one in enumerate(exposures)
+    ]
+    once, more = found(exposures, feedback), found([*exposures, *later], [*feedback, *said])
+    assert more["difference"] == once["difference"]
+    assert more["arms"][CHAMPION]["ratings"] == 2 * once["arms"][CHAMPION]["ratings"]
+
+
 def test_corrections_are_measured() -> None:
     exposures, _ = logs(1000)
     said = [

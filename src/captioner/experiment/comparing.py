@@ -53,7 +53,7 @@ class Moment:
 MEASURES = {
     one.name: one
     for one in (
-        Measure("rating", lambda user: user.rating / user.rated if user.rated else None, 3.0, 1.2),
+        Measure("rating", lambda user: user.rating if user.rated else None, 3.0, 1.2),
         Measure("corrected", lambda user: user.corrected / user.shown if user.shown else None, 0.1, 0.3),
         Measure("edit_distance", lambda user: user.distance / user.corrected if user.corrected else None, 0.5, 0.3),
         Measure("latency_ms", lambda user: user.log_ms / user.shown if user.shown else None, 5.0, 0.5),

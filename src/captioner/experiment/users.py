@@ -1,8 +1,10 @@
 """What each user of an experiment met and said: the log, one row a user, because the user is the unit of a verdict.
 
-A user belongs to the arm of the first exposure. Who moves on to the challenger in a ramp stays what they were, and what
-they are shown after the move is left out, counted. A request that the assigned variant could not answer is an error of
-that variant, whoever answered instead; testers' overrides count nowhere.
+A user belongs to the arm of the first exposure, and counts by the first caption that they rated. Who moves on to the
+challenger in a ramp stays what they were, and what they are shown after the move is left out, counted. (Later ratings
+would come from challenger's users only, and a mood that changes with time would look like a difference.) A request that
+the assigned variant could not answer is an error of that variant, whoever answered instead; testers' overrides count
+nowhere.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class User:
     failed: int = 0
     log_ms: float = 0.0  # in sum, of what was shown
     rated: int = 0
-    rating: float = 0.0  # in sum
+    rating: float = 0.0  # of the first caption that they rated
     first_rated: str = ""
     corrected: int = 0
     distance: float = 0.0  # in sum
@@ -87,9 +89,9 @@ def _count(log: Log, shown: Exposure, said: Feedback | None) -> None:
     if said is None:
         return
     if said.rating is not None:
+        if not user.rated:
+            user.rating, user.first_rated = float(said.rating), said.at
         user.rated += 1
-        user.rating += said.rating
-        user.first_rated = min(filter(None, (user.first_rated, said.at)))
     if said.correction is not None:
         user.corrected += 1
         user.distance += word_distance(shown.caption, said.correction)
