@@ -7,6 +7,7 @@
     │   └── BadData              exit 2   HTTP 400   a dataset, a file of ours, an artifact
     ├── BadEnvironment           exit 2   HTTP 503   the machine, a tool or a file system
     │   ├── ServiceUnavailable   exit 2   HTTP 503   a server did not answer: trying again may help
+    │   │   └── ModelUnavailable exit 2   HTTP 503   a variant of an endpoint did not: another one may
     │   └── WorkspaceBusy        exit 2   HTTP 503   somebody else holds the workspace
     └── GateFailed               exit 1   HTTP 409   everything worked, and the answer is no
 
@@ -52,6 +53,14 @@ class ServiceUnavailable(BadEnvironment):
     """A server could not be reached or failed; the same call may work later."""
 
     transient = True
+
+
+class ModelUnavailable(ServiceUnavailable):
+    """A variant of an endpoint did not answer. `again`: the same one may, in a moment."""
+
+    def __init__(self, message: str, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class WorkspaceBusy(BadEnvironment):

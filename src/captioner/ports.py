@@ -131,6 +131,27 @@ class Endpoint(Protocol):
 
 
 @dataclass(frozen=True)
+class Question:
+    """One picture for an endpoint. `variant` is None where its weights decide; `id` and `trace` are ASCII."""
+
+    body: bytes
+    content_type: str
+    id: str
+    variant: str | None = None
+    trace: str = ""
+
+
+class Inference(Protocol):
+    """An endpoint as routers ask it: once, and told apart is who was at fault. Implementations: boto3; the tests'."""
+
+    def ask(self, name: str, question: Question) -> Answer:
+        """Raises BadInput (the picture), ModelUnavailable (the variant), BadEnvironment."""
+
+    def status(self, name: str) -> str | None:
+        """As SageMaker has it, None where there is no such endpoint."""
+
+
+@dataclass(frozen=True)
 class Document:
     """A JSON document as it was read, and the tag that tells this version of it from others."""
 

@@ -6,8 +6,9 @@ Knows nothing of params.yaml. Every variable is listed in README's configuration
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.errors import BadParams
@@ -23,14 +24,32 @@ VARIABLES = {
     "CAPTIONER_AWS": "local (default) or real: only real ever reaches AWS",
     "CAPTIONER_AWS_ROLE": "execution role of the served models, an ARN (needed with CAPTIONER_AWS=real)",
     "CAPTIONER_AWS_IMAGE": "URI of the serving image in ECR (needed with CAPTIONER_AWS=real)",
-    "CAPTIONER_AWS_BUCKET": "bucket that model archives go to (needed with CAPTIONER_AWS=real)",
+    "CAPTIONER_AWS_BUCKET": "bucket of models, logs and the ledger (needed with CAPTIONER_AWS=real)",
     "CAPTIONER_AWS_TIME_SCALE": "the local AWS's minutes as a part of AWS's (default 1; 0.01: ten are 6 s)",
+    "CAPTIONER_ENDPOINT": "endpoint that the REST API asks (default: that of params.yaml's dataset)",
+    "CAPTIONER_API_SECRET": "what ids and users are signed with, or the ARN of a secret (default: made once, kept)",
+    "CAPTIONER_API_KEYS": "NAME:SHA256-OF-KEY, …: who may ask the REST API (default: everybody)",
+    "CAPTIONER_API_TESTERS": "names, or ids of API Gateway's keys, that may choose a variant themselves",
+    "CAPTIONER_API_RATE": "requests a second for each key, twice as many at once (default: no limit)",
+    "CAPTIONER_API_CORS": "web origins that may ask the REST API (default: none)",
     "CAPTIONER_PORT_MLFLOW": "first port tried for MLflow (default 5000)",
     "CAPTIONER_PORT_PREFECT": "first port tried for Prefect (default 4200)",
     "CAPTIONER_PORT_AWS": "first port tried for the local AWS (default 5566)",
+    "CAPTIONER_PORT_API": "first port tried for the REST API (default 8000)",
     "CAPTIONER_THREADS": "threads for TensorFlow (default: one per core)",
     "CAPTIONER_PROGRESS": "bar, json or none (default: bar on a terminal, none elsewhere)",
 }
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """What the REST API alone reads. `keys` maps a name to the SHA-256 of its key, in hexadecimal."""
+
+    secret: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    testers: tuple[str, ...] = ()
+    rate: float | None = None
+    cors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,9 @@ class Settings:
     aws_image: str | None = None
     aws_bucket: str | None = None
     aws_time_scale: float = 1.0
+    endpoint: str | None = None
+    port_api: int = 8000
+    api: ApiSettings = ApiSettings()
 
     @classmethod
     def from_env(cls, root: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -82,6 +104,15 @@ class Settings:
             aws_image=env.get("CAPTIONER_AWS_IMAGE") or None,
             aws_bucket=env.get("CAPTIONER_AWS_BUCKET") or None,
             aws_time_scale=_factor(env, "CAPTIONER_AWS_TIME_SCALE"),
+            endpoint=env.get("CAPTIONER_ENDPOINT") or None,
+            port_api=_number(env, "CAPTIONER_PORT_API", 8000),
+            api=ApiSettings(
+                secret=env.get("CAPTIONER_API_SECRET") or None,
+                keys=_keys(env, "CAPTIONER_API_KEYS"),
+                testers=_list(env, "CAPTIONER_API_TESTERS"),
+                rate=_rate(env, "CAPTIONER_API_RATE"),
+                cors=_list(env, "CAPTIONER_API_CORS"),
+            ),
         )
 
 
@@ -111,4 +142,31 @@ def _factor(env: Mapping[str, str], name: str) -> float:
         found = 0.0
     if not 0 < found <= 1:
         raise BadParams(f"{name} is {value!r}; it must be a number larger than 0 and at most 1.")
+    return found
+
+
+def _list(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in (env.get(name) or "").split(",") if one.strip())
+
+
+def _keys(env: Mapping[str, str], name: str) -> dict[str, str]:
+    found = {}
+    for one in _list(env, name):
+        who, _, digest = one.rpartition(":")
+        if not who or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise BadParams(
+                f"{name} must hold NAME:SHA256, separated by commas; the hash is of the key, in hexadecimal."
+            )
+        found[who] = digest
+    return found
+
+
+def _rate(env: Mapping[str, str], name: str) -> float | None:
+    value = env.get(name)
+    try:
+        found = float(value) if value else None
+    except ValueError:
+        found = -1.0
+    if found is not None and not 0 < found < 1e6:
+        raise BadParams(f"{name} is {value!r}; it must be a number larger than 0.")
     return found

@@ -236,19 +236,42 @@ class TestDown:
             bystander.stdout.close()
 
 
+LAST_WRITE = """
+import signal, socket
+def write(*_):
+    try:
+        socket.create_connection(("127.0.0.1", {port})).close()
+        open("written", "w").close()
+    finally:
+        os._exit(0)
+signal.signal(signal.SIGTERM, write)
+"""
+
+
+@pytest.mark.usefixtures("clean")
+def test_the_api_writes_its_last_lines_before_the_local_aws_goes(
+    settings: Settings, paths: Paths, first_port: int
+) -> None:
+    told = stack.up(settings, paths, [service("aws", first_port)])
+    port = told.services["aws"].url.rsplit(":", 1)[1]
+    stack.up(settings, paths, [service("api", first_port, LAST_WRITE.replace("{port}", port))])
+    assert set(stack.down(settings, paths).stopped) == {"api", "aws"}
+    assert (paths.root / "written").exists()
+
+
 class TestWanted:
     def names(self, project: Path, **env: str) -> list[str]:
         settings = Settings.from_env(project, env)
         return [one.name for one in wanted(settings, Paths.of(project, settings))]
 
     def test_everything_by_default(self, project: Path) -> None:
-        assert self.names(project) == ["prefect", "mlflow", "aws", "deployments"]
+        assert self.names(project) == ["prefect", "mlflow", "aws", "api", "deployments"]
 
     def test_nothing_that_a_setting_points_elsewhere(self, project: Path) -> None:
         elsewhere = {"CAPTIONER_MLFLOW_URI": "http://there", "CAPTIONER_PREFECT_API": "http://there/api"}
-        assert self.names(project, **elsewhere, CAPTIONER_AWS="real") == ["deployments"]
+        assert self.names(project, **elsewhere, CAPTIONER_AWS="real") == ["api", "deployments"]
 
-    @pytest.mark.parametrize("name", ["prefect", "mlflow", "aws", "deployments"])
+    @pytest.mark.parametrize("name", ["prefect", "mlflow", "aws", "api", "deployments"])
     def test_binds_to_this_machine_only_and_phones_nowhere(self, settings: Settings, paths: Paths, name: str) -> None:
         one = next(one for one in wanted(settings, paths) if one.name == name)
         env = base_environment(paths) | dict(one.env(4321, {"prefect": "http://127.0.0.1:1"}))
@@ -285,10 +308,12 @@ class TestWanted:
         assert env["PREFECT_API_KEY"] == "secret"
         assert env["PREFECT_API_URL"] == "https://api.prefect.cloud/mine"
 
+    @pytest.mark.usefixtures("clean")
     def test_a_server_of_the_users_own_that_does_not_answer_is_a_sentence(
         self, project: Path, first_port: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+        root = Path(__file__).resolve().parents[2]
+        monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{root / 'src'}")
         api = f"http://127.0.0.1:{first_port}/api"
         env = {"CAPTIONER_PREFECT_API": api, "CAPTIONER_MLFLOW_URI": "http://there", "CAPTIONER_AWS": "real"}
         settings = Settings.from_env(project, env)

@@ -44,17 +44,20 @@ class Account:
     image: str
     bucket: str
 
-    def client(self, service: str) -> Any:
-        """A boto3 client. Raises BadParams when the real AWS has no region or credentials configured."""
+    def client(self, service: str, **options: Any) -> Any:
+        """A boto3 client; `options` are botocore's, before ours.
+
+        Raises BadParams when the real AWS has no region or credentials configured.
+        """
         import boto3
         import botocore.exceptions
         import botocore.session
         from botocore.config import Config
 
-        retries: Any = {"mode": "standard", "max_attempts": 3}
+        options = {"retries": {"mode": "standard", "max_attempts": 3}, "read_timeout": 75, **options}
         if self.url is None:
             try:
-                return boto3.client(service, region_name=self.region, config=Config(retries=retries, read_timeout=75))
+                return boto3.client(service, region_name=self.region, config=Config(**options))
             except botocore.exceptions.BotoCoreError as error:
                 raise BadParams(f"CAPTIONER_AWS=real, but AWS is not configured: {error}.") from None
         # (variable in a config file, in the environment, default, conversion): no profile, no files of the user's.
@@ -66,9 +69,7 @@ class Account:
             region_name=self.region,
             aws_access_key_id="local",
             aws_secret_access_key="local",
-            config=Config(
-                retries=retries, connect_timeout=5, read_timeout=75, proxies={}, s3={"addressing_style": "path"}
-            ),
+            config=Config(**{"connect_timeout": 5, **options}, proxies={}, s3={"addressing_style": "path"}),
         )
 
     @property
@@ -77,20 +78,20 @@ class Account:
         return f"the local AWS at {self.url}" if self.url else "AWS"
 
 
-def account(settings: Settings, paths: Paths) -> Account:
-    """The account of these settings. Raises ServiceUnavailable when the local AWS was not started, BadParams."""
+def account(settings: Settings, paths: Paths, deploys: bool = True) -> Account:
+    """The account of these settings; who deploys nothing needs its bucket only.
+
+    Raises ServiceUnavailable when the local AWS was not started, BadParams.
+    """
     if settings.aws == "local":
         return Account(_local_url(paths), LOCAL_REGION, LOCAL_ROLE, LOCAL_IMAGE, LOCAL_BUCKET)
-    needed = {
-        "CAPTIONER_AWS_ROLE": settings.aws_role,
-        "CAPTIONER_AWS_IMAGE": settings.aws_image,
-        "CAPTIONER_AWS_BUCKET": settings.aws_bucket,
-    }
-    missing = [name for name, value in needed.items() if not value]
+    needed = {"CAPTIONER_AWS_BUCKET": settings.aws_bucket}
+    if deploys:
+        needed |= {"CAPTIONER_AWS_ROLE": settings.aws_role, "CAPTIONER_AWS_IMAGE": settings.aws_image}
+    missing = sorted(name for name, value in needed.items() if not value)
     if missing:
         raise BadParams(f"CAPTIONER_AWS=real also needs {', '.join(missing)} (see README, configuration).")
-    role, image, bucket = (str(value) for value in needed.values())
-    return Account(None, None, role, image, bucket)
+    return Account(None, None, settings.aws_role or "", settings.aws_image or "", settings.aws_bucket or "")
 
 
 def _local_url(paths: Paths) -> str:

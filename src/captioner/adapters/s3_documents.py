@@ -25,6 +25,7 @@ class S3Documents:
 
     def __init__(self, settings: Settings, paths: Paths, where: Account | None = None) -> None:
         self._settings, self._paths, self._given = settings, paths, where
+        self._clients: dict[str | None, Any] = {}
 
     def read(self, key: str) -> Document | None:
         """The document at `key`, None when there is none. Raises BadData when it is not JSON, ServiceUnavailable."""
@@ -33,7 +34,7 @@ class S3Documents:
         where = self._where()
         with in_our_words(where, f"read {key} in the bucket {where.bucket}"):
             try:
-                found = where.client("s3").get_object(Bucket=where.bucket, Key=key)
+                found = self._client(where).get_object(Bucket=where.bucket, Key=key)
             except botocore.exceptions.ClientError as error:
                 if code(error) in _MISSING:
                     return None
@@ -58,7 +59,7 @@ class S3Documents:
 
         where = self._where()
         with in_our_words(where, f"list {prefix} in the bucket {where.bucket}"):
-            pages = where.client("s3").get_paginator("list_objects_v2").paginate(Bucket=where.bucket, Prefix=prefix)
+            pages = self._client(where).get_paginator("list_objects_v2").paginate(Bucket=where.bucket, Prefix=prefix)
             try:
                 return sorted(one["Key"] for page in pages for one in page.get("Contents") or [])
             except botocore.exceptions.ClientError as error:
@@ -70,7 +71,7 @@ class S3Documents:
         import botocore.exceptions
 
         where = self._where()
-        client = where.client("s3")
+        client = self._client(where)
         body = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
         with in_our_words(where, f"write {key} in the bucket {where.bucket}"):
             ensure_bucket(where, client)
@@ -82,6 +83,11 @@ class S3Documents:
                 raise
         return True
 
+    def _client(self, where: Account) -> Any:
+        if where.url not in self._clients:  # making one takes longer than a call
+            self._clients[where.url] = where.client("s3")
+        return self._clients[where.url]
+
     def _where(self) -> Account:
         # Asked for each time: the local AWS may have come back on another port.
-        return self._given or account(self._settings, self._paths)
+        return self._given or account(self._settings, self._paths, deploys=False)

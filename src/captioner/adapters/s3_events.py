@@ -7,6 +7,7 @@ is one process, its numbers grow: an object that was sent twice lies there once.
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,18 +31,20 @@ class S3Events:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings, self._paths, self._given, self._now = settings, paths, where, now
-        self._writer, self._number = uuid.uuid4().hex[:12], 0
+        self._writer, self._number, self._lock = uuid.uuid4().hex[:12], 1, threading.Lock()
         self._clients: dict[str | None, Any] = {}
 
     def write(self, kind: str, name: str, lines: Sequence[Mapping[str, Any]]) -> str:
         """Write `lines` as one new object and return its key. Raises ServiceUnavailable: then nothing was written."""
         where, client = self._at()
-        self._number += 1
-        key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/{self._writer}-{self._number:06d}.jsonl"
         body = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
-        with in_our_words(where, f"write {key} in the bucket {where.bucket}"):
-            ensure_bucket(where, client)
-            client.put_object(Bucket=where.bucket, Key=key, Body=body, ContentType="application/x-ndjson")
+        with self._lock:
+            key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/{self._writer}-{self._number:06d}.jsonl"
+            with in_our_words(where, f"write {key} in the bucket {where.bucket}"):
+                _ensure_bucket(where, client)
+                client.put_object(Bucket=where.bucket, Key=key, Body=body, ContentType="application/x-ndjson")
+            # Only now: what may have been written though no answer came is written over when it is tried again.
+            self._number += 1
         return key
 
     def keys(self, kind: str, name: str, since: datetime) -> list[str]:
@@ -51,7 +54,7 @@ class S3Events:
         # Keys sort by time. With the slash: SeaweedFS takes a folder's bare name for what comes after the folder.
         first = f"{prefix}{since.astimezone(UTC):%Y/%m/%d/%H}/"
         with in_our_words(where, f"list {prefix} in the bucket {where.bucket}"):
-            ensure_bucket(where, client)
+            _ensure_bucket(where, client)
             pages = client.get_paginator("list_objects_v2").paginate(
                 Bucket=where.bucket, Prefix=prefix, StartAfter=first
             )
@@ -69,7 +72,13 @@ class S3Events:
 
     def _at(self) -> tuple[Account, Any]:
         # Asked for each time: the local AWS may have come back on another port.
-        where = self._given or account(self._settings, self._paths)
+        where = self._given or account(self._settings, self._paths, deploys=False)
         if where.url not in self._clients:
             self._clients[where.url] = where.client("s3")
         return where, self._clients[where.url]
+
+
+def _ensure_bucket(where: Account, client: Any) -> None:
+    """On AWS the bucket is there, and who only writes logs may not look."""
+    if where.url is not None:
+        ensure_bucket(where, client)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from captioner.commands.adding import Add, as_json
 from captioner.commands.showing import show
-from captioner.errors import BadEnvironment
+from captioner.errors import BadEnvironment, BadInput
 
 
 def add(verb: Add) -> None:
@@ -20,6 +20,9 @@ def add(verb: Add) -> None:
     _add_emulator(
         verb("emulator", _emulator, "serve a local AWS until it is stopped: SageMaker, S3, CloudWatch, IAM …")
     )
+    api = verb("api", _api, "serve the REST API until it is stopped")
+    api.add_argument("--host", default="127.0.0.1")
+    api.add_argument("--port", type=int, default=None, help="(default: CAPTIONER_PORT_API, or 8000)")
     schedule = verb("schedule", _schedule, "schedule retraining")
     schedule.add_argument("--cron", required=True, help='five fields, e.g. "0 3 * * 1"; "off" ends it')
     schedule.add_argument("--timezone", default="UTC")
@@ -72,6 +75,21 @@ def _emulator(options: argparse.Namespace) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="captioner-aws-") as state:
         serve(read_options(options, Path(state)))
+
+
+def _api(options: argparse.Namespace) -> int:
+    from captioner.settings import Settings
+
+    port = Settings.from_env(Path.cwd()).port_api if options.port is None else options.port
+    if not 0 <= port < 65536:
+        raise BadInput(f"{port} is not a port.")
+    try:
+        from captioner.api.server import serve
+
+        return serve(Path.cwd(), options.host, port)
+    except ModuleNotFoundError as error:
+        missing = f"The REST API needs {error.name}: install captioner with its extra 'api'."
+        raise BadEnvironment(missing) from None
 
 
 def _schedule(options: argparse.Namespace) -> int:

@@ -86,9 +86,9 @@ def down(settings: Settings, paths: Paths) -> StackStatus:
     """Stop everything that `up` started, in this project, and all that those processes started. State stays."""
     with _alone(paths):
         entries = _read(paths)
-        # What writes goes before what it writes to: flows first, then the servers.
-        flows = _stop(["deployments"], paths, entries)
-        return StackStatus({}, stopped=(*flows, *_stop({"aws", "mlflow", "prefect", *entries}, paths, entries)))
+        # What writes goes before what it writes to: flows and the API first, then the servers.
+        writers = _stop(["deployments", "api"], paths, entries)
+        return StackStatus({}, stopped=(*writers, *_stop({"aws", "mlflow", "prefect", *entries}, paths, entries)))
 
 
 def status(settings: Settings, paths: Paths) -> dict[str, dict[str, Any]]:

@@ -59,6 +59,7 @@ def wanted(settings: Settings, paths: Paths) -> list[Service]:
         services.append(_mlflow(settings.port_mlflow, paths))
     if settings.aws == "local":
         services.append(_aws(settings.port_aws, paths, settings.aws_time_scale))
+    services.append(_api(settings))
     services.append(_deployments(settings, paths))
     return services
 
@@ -95,6 +96,15 @@ def _aws(port: int, paths: Paths, time_scale: float) -> Service:
         return [*program, "--time-scale", str(time_scale)]
 
     return Service("aws", port, "/_captioner/health", command)
+
+
+def _api(settings: Settings) -> Service:
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "captioner", "api", "--host", HOST, "--port", str(port)]
+
+    # Not /v1/health: before the first deployment there is no endpoint, and the API is up all the same.
+    after = ("aws",) if settings.aws == "local" else ()
+    return Service("api", settings.port_api, "/v1/health/live", command, after=after)
 
 
 def _deployments(settings: Settings, paths: Paths) -> Service:

@@ -1,0 +1,71 @@
+"""Small values that others change and many read: shown while they are renewed, kept when they cannot be.
+
+For what lies in S3 and routers look at with every request. Knows nothing of S3.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from captioner.api.journal import Say
+from captioner.errors import CaptionerError
+
+FRESH_S, STALE_S = 3.0, 60.0
+
+T = TypeVar("T")
+
+
+class Cached(Generic[T]):
+    """What `read` gave last: good for `fresh_s`, renewed meanwhile after that, renewed before after `stale_s`.
+
+    A `read` that raises one of our errors leaves the value as it was, which is `otherwise` at first.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        read: Callable[[], T],
+        otherwise: T,
+        say: Say,
+        fresh_s: float = FRESH_S,
+        stale_s: float = STALE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what, self._read, self._say, self._clock = what, read, say, clock
+        self._fresh_s, self._stale_s = fresh_s, stale_s
+        self._value, self._tried, self._failing = otherwise, -float("inf"), False
+        self._reading = threading.Lock()
+
+    @property
+    def waits(self) -> bool:
+        """Would `get` have to wait for what it reads?"""
+        return self._clock() - self._tried > self._stale_s
+
+    def get(self) -> T:
+        """The value, as old as it may be."""
+        age = self._clock() - self._tried
+        if age > self._stale_s:
+            with self._reading:
+                if self.waits:
+                    self._renew()
+        elif age > self._fresh_s and self._reading.acquire(blocking=False):
+            threading.Thread(target=self._renew_and_release, daemon=True).start()
+        return self._value
+
+    def _renew_and_release(self) -> None:
+        try:
+            self._renew()
+        finally:
+            self._reading.release()
+
+    def _renew(self) -> None:
+        try:
+            self._value, failing = self._read(), False
+        except CaptionerError as error:
+            failing = True
+            if not self._failing:
+                self._say("stale", what=self._what, error=str(error))
+        self._failing, self._tried = failing, self._clock()
