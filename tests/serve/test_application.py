@@ -15,6 +15,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from captioner.errors import BadInput
+from captioner.model.captioner import Explanation
 from captioner.records import Caption
 from captioner.serve.application import MAX_BODY, QUEUE, Application
 from captioner.serve.journal import Journal
@@ -26,12 +27,19 @@ class Model:
     def __init__(self) -> None:
         self.seen: list[tuple[list[bytes], int | None, int | None]] = []
         self.fault: Exception | None = None
+        self.attends = True
 
     def caption(self, images: Sequence[bytes], beam: int | None = None, top: int | None = None) -> list[Any]:
         self.seen.append((list(images), beam, top))
         if self.fault:
             raise self.fault
         return [(Caption(f"picture {n}", -1.5), Caption("a picture", -2.5)) for n in range(len(images))]
+
+    def explain(self, image: bytes, beam: int | None = None) -> Explanation:
+        if not self.attends:
+            raise BadInput("This model's network does not look at parts of the picture.")
+        cells = np.array([[0.5, 0.25, 0.125, 0.0], [0.0, 0.0, 0.0, 1.0]])
+        return Explanation("picture 0", ("picture", "0"), cells, 1.0 - cells.sum(axis=1))
 
 
 def picture(kind: str = "PNG", mode: str = "RGB") -> bytes:
@@ -109,6 +117,23 @@ def test_json_carries_one_image_and_options(application: Application, model: Mod
     assert model.seen == [([picture()], 5, 2)]
 
 
+def test_json_may_ask_where_the_network_looked(application: Application, model: Model) -> None:
+    body = json.dumps({"image": base64.b64encode(picture()).decode(), "explain": True}).encode()
+    status, answer, _ = call(application, body, "application/json")
+    assert (status, answer["caption"]) == (200, "picture 0")
+    assert answer["attention"] == {
+        "words": ["picture", "0"],
+        "rows": 2,
+        "columns": 2,
+        "weights": [[0.5, 0.25, 0.125, 0.0], [0.0, 0.0, 0.0, 1.0]],
+        "looked_away": [0.125, 0.0],
+    }
+    model.attends = False
+    status, answer, _ = call(application, body, "application/json")
+    assert (status, answer["caption"], answer["attention"]) == (200, "picture 0", None)
+    assert "attention" not in call(application, picture(), "image/png")[1]
+
+
 def test_json_carries_a_batch_in_order(application: Application) -> None:
     body = json.dumps({"images": [base64.b64encode(picture()).decode()] * 3}).encode()
     status, answer, _ = call(application, body, "application/json; charset=utf-8")
@@ -163,9 +188,11 @@ def test_odd_pictures_are_made_plain_before_the_model_sees_them(application: App
         (b'{"image": "x", "images": []}', "application/json", 400, '"images"'),
         (b'{"image": 3}', "application/json", 400, "base64 text"),
         (b'{"image": "%%%"}', "application/json", 400, "not base64"),
-        (b'{"image": "", "width": 3}', "application/json", 400, "the keys are: image, images, beam, top"),
+        (b'{"image": "", "width": 3}', "application/json", 400, "the keys are: image, images, beam, top, explain"),
         (b'{"image": "", "beam": "3"}', "application/json", 400, '"beam" must be a whole number'),
         (b'{"images": []}', "application/json", 400, "list of 1 to 16"),
+        (b'{"images": [""], "explain": true}', "application/json", 400, 'single "image"'),
+        (b'{"image": "", "explain": 1}', "application/json", 400, "true or false"),
         (b"\xff\xfe", "application/json", 400, "not JSON"),
         (b"x", "text/plain", 415, "text/plain is not one of: image/jpeg"),
         (b"x", "", 415, "(none)"),

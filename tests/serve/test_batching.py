@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from captioner.errors import BadImage
 from captioner.golden import golden_images
 from captioner.images import normalise
-from captioner.model.captioner import Captioner
+from captioner.model.captioner import Captioner, Explanation
 from captioner.paths import Paths
 from captioner.records import Caption
 from captioner.serve.batching import Answers, Batcher, Late
@@ -36,6 +37,9 @@ class Model:
         if b"bad" in images:
             raise BadImage("The image cannot be decoded.")
         return [(Caption(image.decode(), -1.0),) for image in images]
+
+    def explain(self, image: bytes, beam: int | None = None) -> Explanation:
+        return Explanation(image.decode(), (image.decode(),), np.ones((1, 1)), np.zeros(1))
 
 
 def ask(batcher: Batcher, model: Model, requests: Sequence[tuple[list[bytes], int | None]]) -> list[Answers | str]:
@@ -140,3 +144,34 @@ def test_the_same_captions_whatever_the_batch(tmp_path: Path) -> None:
         for one, other in zip(captions, alone[number % len(photos)], strict=True):
             assert one.caption == other.caption
             assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
+
+
+def test_who_wants_an_explanation_is_captioned_alone_and_only_they_get_one() -> None:
+    model = Model()
+    batcher = Batcher(model)
+
+    def one(image: bytes, explain: bool) -> tuple[str, str | None]:
+        found = batcher.caption([image], explain=explain)
+        return found.answers[0][0].caption, found.looks.words[0] if found.looks else None
+
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(one, b"first", False)]
+        assert model.entered.acquire(timeout=30)
+        for number, (image, explain) in enumerate([(b"a", False), (b"b", True), (b"c", False), (b"d", True)], start=1):
+            asked.append(pool.submit(one, image, explain))
+            while batcher.waiting < number:
+                asked[0].done()
+        model.go.set()
+        answers = [each.result(30) for each in asked]
+    assert answers == [("first", None), ("a", None), ("b", "b"), ("c", None), ("d", "d")]
+    assert [images for images, *_ in model.batches] == [[b"first"], [b"a", b"c"], [b"b"], [b"d"]]
+
+
+def test_a_real_model_says_where_it_looked_for_each_word_of_its_caption(tiny_artifact: Path, tmp_path: Path) -> None:
+    model = Captioner.load(tiny_artifact, tmp_path)
+    image = normalise(golden_images()["chelsea.png"])
+    found = Batcher(model).caption([image], explain=True)
+    assert found.looks is not None
+    assert " ".join(found.looks.words) == found.answers[0][0].caption
+    shares = found.looks.attention.sum(axis=1) + found.looks.sentinel
+    assert shares == pytest.approx(np.ones(len(found.looks.words)), abs=1e-5)

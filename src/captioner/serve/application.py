@@ -9,6 +9,7 @@ errors are ``{"error": sentence}`` with the status that the error has. Who sends
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import threading
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from captioner import images
 from captioner.errors import CaptionerError
 from captioner.model.captioner import describe
-from captioner.serve.batching import LARGEST, Batcher, Late, Model
+from captioner.serve.batching import LARGEST, Batcher, Late, Looks, Model
 from captioner.serve.journal import Journal, Record
 from captioner.serve.meters import Meters
 from captioner.serve.requests import IMAGE_TYPES, JSON_TYPE, CaptionRequest, parse
@@ -116,12 +117,13 @@ class Application:
         record.images = len(request.images)
         ready = [images.normalise(data, name) for data, name in zip(request.images, names, strict=True)]
         try:
-            found = self._model.caption(ready, request.beam, request.top, until)
+            found = self._model.caption(ready, request.beam, request.top, until, request.explain)
         except Late:
             waited = f"The request waited {self._deadline_s:g} s and was not captioned; try again."
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, waited) from None
         record.queue_s, record.model_s, record.batch = found.queue_s, found.model_s, found.batch
-        return [{**describe(captions), "model": self._identity} for captions in found.answers]
+        more = {"attention": _attention(found.looks)} if request.explain else {}
+        return [{**describe(captions), **more, "model": self._identity} for captions in found.answers]
 
     @contextmanager
     def _admission(self) -> Iterator[None]:
@@ -131,6 +133,16 @@ class Application:
             yield
         finally:
             self._admitted.release()
+
+
+def _attention(looks: Looks | None) -> dict[str, Any] | None:
+    """Where the network looked, as JSON; None when it cannot tell. The grid is square: the whole picture, stretched."""
+    if looks is None:
+        return None
+    weights = [[round(float(cell), 5) for cell in cells] for cells in looks.attention]
+    side = math.isqrt(len(weights[0])) if weights else 0
+    away = [round(float(one), 5) for one in looks.sentinel]
+    return {"words": list(looks.words), "rows": side, "columns": side, "weights": weights, "looked_away": away}
 
 
 def _reply(

@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from captioner.errors import BadInput
 from captioner.records import Caption
 
 LARGEST = 16
@@ -29,6 +30,19 @@ class Model(Protocol):
     """What is served: `captioner.model.captioner.Captioner`, or the fake of the tests."""
 
     def caption(self, images: Sequence[bytes], beam: int | None = None, top: int | None = None) -> Answers: ...
+    def explain(self, image: bytes, beam: int | None = None) -> Looks:
+        """Where it looked for each word. Raises BadInput when it cannot tell."""
+
+
+class Looks(Protocol):
+    """`captioner.model.captioner.Explanation`: T words, `attention` [T, cells] and `sentinel` [T]."""
+
+    @property
+    def words(self) -> Sequence[str]: ...
+    @property
+    def attention(self) -> Any: ...
+    @property
+    def sentinel(self) -> Any: ...
 
 
 class Late(Exception):
@@ -43,6 +57,7 @@ class Captioned:
     queue_s: float
     model_s: float
     batch: int
+    looks: Looks | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +66,7 @@ class _Job:
     beam: int | None
     top: int | None
     until: float | None
+    explain: bool = False
     began: float = field(default_factory=time.monotonic)
     done: Future[Captioned] = field(default_factory=Future)
 
@@ -72,13 +88,19 @@ class Batcher:
         return len(self._waiting)
 
     def caption(
-        self, images: Sequence[bytes], beam: int | None = None, top: int | None = None, until: float | None = None
+        self,
+        images: Sequence[bytes],
+        beam: int | None = None,
+        top: int | None = None,
+        until: float | None = None,
+        explain: bool = False,
     ) -> Captioned:
         """What the model says, whatever else it is asked at the time. `until`: when it is too late (time.monotonic()).
 
+        `explain`: and where it looked when it captioned the one image that there then is.
         Raises Late, and what the model raises for these images.
         """
-        job = _Job(images, beam, top, until)
+        job = _Job(images, beam, top, until, explain)
         with self._changed:
             self._waiting.append(job)
             self._changed.notify_all()
@@ -112,7 +134,8 @@ class Batcher:
         batch: list[_Job] = []
         for job in list(self._waiting):
             count = sum(len(one.images) for one in batch) + len(job.images)
-            alike = not batch or (job.beam, job.top) == (batch[0].beam, batch[0].top)
+            alone = job.explain or (batch and batch[0].explain)
+            alike = not batch or ((job.beam, job.top) == (batch[0].beam, batch[0].top) and not alone)
             if alike and (not batch or count <= self._largest):
                 batch.append(job)
                 self._waiting.remove(job)
@@ -133,6 +156,7 @@ class Batcher:
         images = [image for job in batch for image in job.images]
         try:
             answers = self._model.caption(images, beam=batch[0].beam, top=batch[0].top)
+            looks = self._looks(batch[0]) if batch[0].explain else None
         except Exception as error:
             if len(batch) == 1:
                 batch[0].done.set_exception(error)
@@ -142,5 +166,11 @@ class Batcher:
             return
         took = time.monotonic() - started
         for job in batch:
-            job.done.set_result(Captioned(answers[: len(job.images)], started - job.began, took, len(images)))
+            job.done.set_result(Captioned(answers[: len(job.images)], started - job.began, took, len(images), looks))
             answers = answers[len(job.images) :]
+
+    def _looks(self, job: _Job) -> Looks | None:
+        try:
+            return self._model.explain(job.images[0], job.beam)
+        except BadInput:  # a network that does not attend; the caption has come, so nothing is wrong with the request
+            return None

@@ -14,17 +14,18 @@ from captioner.serve.pixels import png_of
 IMAGE_TYPES = ("image/jpeg", "image/png", "application/x-image")
 JSON_TYPE = "application/json"
 MAX_IMAGES = 16
-_KEYS = ("image", "images", "beam", "top")
+_KEYS = ("image", "images", "beam", "top", "explain")
 
 
 @dataclass(frozen=True)
 class CaptionRequest:
-    """Encoded images, as they came. `batch` tells whether the answer is a list."""
+    """Encoded images, as they came. `batch`: the answer is a list. `explain`: and tells where the network looked."""
 
     images: tuple[bytes, ...]
     batch: bool = False
     beam: int | None = None
     top: int | None = None
+    explain: bool = False
 
 
 def parse(content_type: str, body: bytes) -> CaptionRequest:
@@ -42,9 +43,13 @@ def parse(content_type: str, body: bytes) -> CaptionRequest:
     unknown = sorted(set(value) - set(_KEYS))
     if unknown:
         raise BadInput(f'"{unknown[0]}" is not understood; the keys are: {", ".join(_KEYS)}.')
-    beam, top = _count(value, "beam"), _count(value, "top")
+    beam, top, explain = _count(value, "beam"), _count(value, "top"), value.get("explain", False)
+    if not isinstance(explain, bool):
+        raise BadInput('"explain" must be true or false.')
     if "image" in value:
-        return CaptionRequest((_decode(value["image"], "image"),), beam=beam, top=top)
+        return CaptionRequest((_decode(value["image"], "image"),), beam=beam, top=top, explain=explain)
+    if explain:
+        raise BadInput('Only a single "image" can be explained, not "images".')
     images = value["images"]
     if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
         raise BadInput(f'"images" must be a list of 1 to {MAX_IMAGES} texts.')
