@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra"
-BASE, WATCH = FOLDER / "base.yaml", FOLDER / "watch.yaml"
+API, BASE, WATCH = FOLDER / "api.yaml", FOLDER / "base.yaml", FOLDER / "watch.yaml"
 NO_VALUE = object()
 ACCOUNT, REGION = "123456789012", "us-east-1"
 PSEUDO = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Region": REGION,
     "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
     "AWS::NoValue": NO_VALUE,
 }
 

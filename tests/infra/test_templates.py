@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 
-from captioner.adapters.aws import LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Account
 from captioner.release import names
 from tests.infra.policies import allowed, as_list
+from tests.infra.stacks import Moto
 from tests.infra.templates import ACCOUNT, BASE, FOLDER, WATCH, load, resolved
 from tests.moto_server import moto_server
 
@@ -53,46 +52,6 @@ STARS = {
         "ec2:DescribeVpcs",
     },
 }
-
-
-class Moto:
-    """moto's own server with both stacks in it. (The local stack's S3 is another one, which knows no stacks.)"""
-
-    def __init__(self, url: str) -> None:
-        self.account = Account(url, LOCAL_REGION, LOCAL_ROLE, "local/captioner:latest", LOCAL_BUCKET)
-        self.client = cache(self.account.client)
-        self.outputs = cache(self._outputs)
-        self.statements = cache(self._statements)
-
-    def create(self, name: str, file: Path, **parameters: str) -> None:
-        given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-        self.client("cloudformation").create_stack(
-            StackName=name, TemplateBody=file.read_text(), Parameters=given, Capabilities=["CAPABILITY_IAM"]
-        )
-
-    def _outputs(self, name: str) -> dict[str, str]:
-        (stack,) = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        assert stack["StackStatus"] == "CREATE_COMPLETE"
-        return {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-
-    def resources(self, name: str) -> dict[str, tuple[str, str]]:
-        """Logical name → (type, physical id) of what moto really made."""
-        found = self.client("cloudformation").describe_stack_resources(StackName=name)["StackResources"]
-        return {
-            one["LogicalResourceId"]: (one["ResourceType"], one["PhysicalResourceId"])
-            for one in found
-            if one.get("PhysicalResourceId")
-        }
-
-    def _statements(self, role: str) -> list[dict[str, Any]]:
-        """Every statement of the policies that are attached to the role with this ARN, as IAM has them."""
-        iam = self.client("iam")
-        found: list[dict[str, Any]] = []
-        for policy in iam.list_attached_role_policies(RoleName=role.split("/")[-1])["AttachedPolicies"]:
-            version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
-            document = iam.get_policy_version(PolicyArn=policy["PolicyArn"], VersionId=version)["PolicyVersion"]
-            found += document["Document"]["Statement"]
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +334,17 @@ VIA_S3 = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
         ("Deployer", "iam:PassRole", "EXECUTION", IN_ROLE),
         ("Deployer", "kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "true"}),
         ("Router", "sagemaker:InvokeEndpoint", LIVE, {}),
+        ("Router", "sagemaker:DescribeEndpoint", LIVE, {}),
         ("Router", "s3:GetObject", OBJECT + "experiments/running.json", {}),
+        *(("Router", f"s3:{verb}Object", OBJECT + f"exposures/{ENDPOINT}/x.jsonl", {}) for verb in ("Get", "Put")),
+        *(("Router", f"s3:{verb}Object", OBJECT + f"feedback/{ENDPOINT}/x.jsonl", {}) for verb in ("Get", "Put")),
+        ("Router", "s3:GetObject", OBJECT + f"ledger/{ENDPOINT}/00000001.json", {}),
+        ("Router", "s3:ListBucket", "arn:aws:s3:::ours", {}),
+        ("Router", "secretsmanager:GetSecretValue", arn("secretsmanager", f"secret:{ENDPOINT}-api-AbCdEf"), {}),
+        *(
+            ("Deployer", "s3:GetObject", OBJECT + f"{kind}/{ENDPOINT}/x.jsonl", {})
+            for kind in ("exposures", "feedback")
+        ),
         ("Router", "logs:PutLogEvents", arn("logs", "log-group:/aws/lambda/captioner-router:log-stream:1"), {}),
     ],
 )
@@ -410,6 +379,12 @@ def test_each_role_may_do_its_work(moto: Moto, role: str, action: str, resource:
         ("Router", "sagemaker:UpdateEndpointWeightsAndCapacities", LIVE, {}),
         ("Router", "s3:GetObject", OBJECT + "models/ab/model.tar.gz", {}),
         ("Router", "s3:PutObject", OBJECT + "experiments/running.json", {}),
+        ("Router", "s3:PutObject", OBJECT + "ledger/1.json", {}),
+        ("Router", "s3:DeleteObject", OBJECT + f"exposures/{ENDPOINT}/x.jsonl", {}),
+        ("Router", "s3:GetObject", OBJECT + f"capture/{ENDPOINT}/x.jsonl", {}),
+        ("Router", "secretsmanager:GetSecretValue", arn("secretsmanager", "secret:somebody-elses-AbCdEf"), {}),
+        ("Router", "secretsmanager:PutSecretValue", arn("secretsmanager", f"secret:{ENDPOINT}-api-AbCdEf"), {}),
+        ("Deployer", "s3:PutObject", OBJECT + f"exposures/{ENDPOINT}/x.jsonl", {}),
     ],
 )
 def test_no_role_may_do_more(moto: Moto, role: str, action: str, resource: str, context: dict[str, str]) -> None:

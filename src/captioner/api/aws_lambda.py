@@ -1,0 +1,46 @@
+"""The same application as an AWS Lambda function behind API Gateway; its handler is ``handler``.
+
+A function may be frozen the moment it has answered, and never wake again: so what is to be logged of a request is
+written before its answer goes out. Settings come from the function's environment; there is no params.yaml.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mangum import Mangum
+
+from captioner.api.journal import Journal
+from captioner.api.opening import Opened, opened
+from captioner.bootstrap import open_routing
+
+if TYPE_CHECKING:
+    from mangum.types import LambdaContext
+
+FLUSHES = 3  # tries to write the exposures of a request; its caller waits meanwhile
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one event of API Gateway (a REST API's proxy integration)."""
+    return answer(_opened(), event, context)
+
+
+def answer(api: Opened, event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """The application's answer to `event`, its exposures written."""
+    try:
+        # The lifespan is the server's, whose buffer has a thread: threads sleep while a function is frozen.
+        return Mangum(api.app, lifespan="off")(event, context)
+    finally:
+        for number in range(FLUSHES):
+            if api.exposures.flush():
+                break
+            time.sleep(0.1 * 2**number)
+
+
+@cache
+def _opened() -> Opened:
+    """Once for each instance of the function, when the first request comes."""
+    return opened(open_routing(Path("/tmp"), keeps_files=False), Journal())
