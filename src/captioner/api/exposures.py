@@ -7,7 +7,7 @@ this machine (where there is a folder for it) and from there into the log at the
 from __future__ import annotations
 
 import contextlib
-import os
+import fcntl
 import threading
 import time
 import uuid
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.api.journal import Say
-from captioner.errors import CaptionerError
+from captioner.errors import BadEnvironment, CaptionerError, ServiceUnavailable
 from captioner.experiment.events import EXPOSURES, Exposure, as_line
 from captioner.ports import Events
 from captioner.records import read_jsonl, write_jsonl
@@ -120,16 +120,17 @@ class Exposures:
     def _deliver(self) -> bool:
         """What earlier processes left, into the log. False when some of it is left."""
         for file in sorted(self._outbox.glob(f"{self._name}-*.jsonl")) if self._outbox else ():
-            taken = file.with_suffix(".taken")  # one of several processes
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(file, taken)
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), file.open() as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one of several processes
                 try:
-                    lines = list(read_jsonl(taken))
+                    lines = list(read_jsonl(file))
                     self._events.write(EXPOSURES, self._name, lines)
-                except CaptionerError as error:
-                    os.rename(taken, file)
+                except (ServiceUnavailable, BadEnvironment) as error:
                     self._say("exposures_kept", where=str(file), error=str(error))
                     return False
-                taken.unlink()
+                except CaptionerError as error:  # gone meanwhile, being another process's; or nothing of ours
+                    self._say("exposures_unreadable", where=str(file), error=str(error))
+                    continue
+                file.unlink()
                 self._say("exposures_delivered", count=len(lines))
         return True

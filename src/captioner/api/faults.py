@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ class ApiError(Exception):
         return {"error": {"code": self.code, "message": str(self)}}
 
     def headers(self) -> Mapping[str, str]:
-        return {} if self.retry_s is None else {"Retry-After": str(max(1, round(self.retry_s + 0.499)))}
+        return {} if self.retry_s is None else {"Retry-After": str(max(1, math.ceil(self.retry_s)))}
 
 
 def fault_of(error: CaptionerError) -> ApiError:
