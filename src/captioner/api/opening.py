@@ -27,6 +27,7 @@ from captioner.api.routing import DEADLINE_S, Router
 from captioner.api.users import Users
 from captioner.bootstrap import Routing
 from captioner.errors import BadEnvironment, CaptionerError
+from captioner.experiment.document import Experiment
 
 DEFAULT_RATE = 20.0  # requests a second of a key, where there are keys and no setting
 OK = ("InService", "Updating", "SystemUpdating", "RollingBack")  # states in which an endpoint answers
@@ -34,10 +35,11 @@ OK = ("InService", "Updating", "SystemUpdating", "RollingBack")  # states in whi
 
 @dataclass(frozen=True)
 class Opened:
-    """The application, and what has to be written before its process may end."""
+    """The application, and what outlives a request: what has to be written yet, and the experiment as it was read."""
 
     app: FastAPI
     exposures: Exposures
+    running: Cached[Experiment | None]
 
 
 def opened(
@@ -53,7 +55,8 @@ def opened(
     secret = _secret(routing, home)
     published = Published(routing.documents, name)
     exposures = Exposures(routing.events, name, say, outbox=home if routing.keeps_files else None)
-    router = Router(routing.inference, name, Cached("running experiment", published.running, None, say), exposures, say)
+    running: Cached[Experiment | None] = Cached("running experiment", published.running, None, say)
+    router = Router(routing.inference, name, running, exposures, say)
     captions = Captions(
         router, Commits(routing.events, name), ids or InferenceIds(secret, name), fetch or Fetcher(), deadline_s
     )
@@ -81,7 +84,7 @@ def opened(
         ledger=Cached("ledger", published.ledger, [], say),
         cors=settings.cors,
     )
-    return Opened(create(parts), exposures)
+    return Opened(create(parts), exposures, running)
 
 
 def _secret(routing: Routing, home: Path) -> bytes:
