@@ -57,6 +57,18 @@ def test_nothing_that_was_changed_or_made_up_is_known() -> None:
         other = "A" if one[at] != "A" else "B"
         with pytest.raises(UnknownId):
             ids.check(one[:at] + other + one[at + 1 :])
-    for made_up in ("", "x", one[:-1], one + "A", one[:-2], "é" * 40, "A" * 40, "!" * 40, one + "=", " " + one, one + "\n"):
+    for made_up in (
+        "",
+        "x",
+        one[:-1],
+        one + "A",
+        one[:-2],
+        "é" * 40,
+        "A" * 40,
+        "!" * 40,
+        one + "=",
+        " " + one,
+        one + "\n",
+    ):
         with pytest.raises(UnknownId):
             ids.check(made_up)

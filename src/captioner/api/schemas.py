@@ -77,7 +77,13 @@ class CaptionedModel(BaseModel):
                 "model": {"version": "7", "digest": "5e" * 32},
                 "endpoint_ms": 41.7,
                 "image": {"type": "jpeg", "width": 640, "height": 480},
-                "attention": None,
+                "attention": {
+                    "words": ["a", "dog"],
+                    "rows": 2,
+                    "columns": 2,
+                    "weights": [[0.1, 0.2, 0.3, 0.2], [0.7, 0.1, 0.1, 0.0]],
+                    "looked_away": [0.2, 0.1],
+                },
             }
         }
     )
