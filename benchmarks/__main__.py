@@ -32,6 +32,7 @@ NAMES = (
     "help",
     "idle_flow",
     "scaling",
+    "api",
 )
 
 
