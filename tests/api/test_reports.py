@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -100,11 +101,16 @@ def test_the_document_describes_every_route_with_examples(world: World) -> None:
         "multipart/form-data",
         "application/json",
     }
+    assert document["openapi"].startswith("3.0.")  # what the page can read
+    assert '"null"' not in json.dumps(document)
+    log_probability = document["components"]["schemas"]["CaptionModel"]["properties"]["log_probability"]
+    assert (log_probability["type"], log_probability["nullable"]) == ("number", True)
     assert {"400", "401", "403", "413", "415", "422", "429", "503", "504"} <= set(caption["responses"])
     example = document["components"]["schemas"]["CaptionedModel"]["example"]
     assert set(example) == set(world.ask(content=picture()).json())
     names = {one["name"] for one in caption["parameters"]}
-    assert names == {"top", "beam", "explain", "metadata", "x-variant", "x-api-key"}
+    headers = {"x-variant", "x-api-key", "x-user-id", "x-user-token"}
+    assert names == {"top", "beam", "explain", "metadata", *headers}
 
 
 def test_the_docs_page_needs_nothing_from_elsewhere(world: World) -> None:

@@ -152,7 +152,7 @@ def _add_captions(app: FastAPI, parts: Parts) -> None:
             200: {"model": schemas.CaptionedModel},
             **schemas.errors(400, 401, 403, 408, 413, 415, 422, 429, 503, 504),
         },
-        openapi_extra={"requestBody": schemas.PICTURE_BODY},
+        openapi_extra={"requestBody": schemas.PICTURE_BODY, "parameters": schemas.USER_HEADERS},
     )
     # Where the first API's users post to: the stage's own address.
     app.add_api_route("/", captions, methods=["POST"], dependencies=admitted, include_in_schema=False)
@@ -163,7 +163,7 @@ def _add_captions(app: FastAPI, parts: Parts) -> None:
         dependencies=admitted,
         summary="Rate or correct a caption",
         responses={200: {"model": schemas.FeedbackOut}, **schemas.errors(401, 404, 410, 413, 422, 429, 503)},
-        openapi_extra={"requestBody": schemas.FEEDBACK_BODY},
+        openapi_extra={"requestBody": schemas.FEEDBACK_BODY, "parameters": schemas.USER_HEADERS},
     )
 
 

@@ -154,6 +154,19 @@ DESCRIPTIONS = {
     504: "The model did not answer in time",
 }
 
+USER_HEADERS = [
+    {
+        "name": name,
+        "in": "header",
+        "description": text,
+        "schema": {"type": "string", "maxLength": 128},
+    }
+    for name, text in (
+        ("x-user-id", "your own name for the user: the same name meets the same variant; it is hashed at once"),
+        ("x-user-token", "of an anonymous user without cookies: what the first answer's header of this name said"),
+    )
+]
+
 FEEDBACK_BODY: dict[str, Any] = {
     "required": True,
     "content": {"application/json": {"schema": FeedbackIn.model_json_schema()}},
