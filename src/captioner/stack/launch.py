@@ -54,5 +54,5 @@ def run_module(module: str, options: Sequence[str], settings: Settings, paths: P
 def places(settings: Settings, paths: Paths) -> str:
     """Where the user interfaces are."""
     found = control.status(settings, paths)
-    lines = [f"{name:<8} {found[name]['url']}" for name in ("prefect", "mlflow") if name in found]
+    lines = [f"{name:<8} {found[name]['url']}" for name in ("prefect", "mlflow", "api") if name in found]
     return "\n".join(["", *lines, "`captioner status` shows what is served, `captioner down` stops it all."])
