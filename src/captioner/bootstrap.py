@@ -90,7 +90,7 @@ class Routing:
     inference: Inference
     documents: Documents
     events: Events
-    keeps_files: bool = True  # does what is written on this machine outlive the process?
+    lasts: bool = True  # a process that lives on, and files that outlive it: not so in Lambda
 
     def secret(self) -> str | None:
         """What the API signs with, None when no setting says. Raises BadEnvironment, ServiceUnavailable."""
@@ -100,7 +100,7 @@ class Routing:
         return given and revealed(given)
 
 
-def open_routing(root: Path | None = None, keeps_files: bool = True) -> Routing:
+def open_routing(root: Path | None = None, lasts: bool = True) -> Routing:
     """The router of the project in `root` (default: here), or anywhere of the endpoint that a setting names.
 
     Raises BadParams.
@@ -115,7 +115,7 @@ def open_routing(root: Path | None = None, keeps_files: bool = True) -> Routing:
     name = settings.endpoint or App(load_params(paths.params), settings, paths).name
     where = (settings, paths)
     ports = (SageMakerInference(*where), S3Documents(*where), S3Events(*where))
-    return Routing(name, settings, paths, *ports, keeps_files)
+    return Routing(name, settings, paths, *ports, lasts)
 
 
 def open_app(root: Path | None = None) -> App:

@@ -122,7 +122,7 @@ import captioner.api.aws_lambda, captioner.api.server, uvicorn
 from captioner.api.opening import opened
 from captioner.bootstrap import open_routing
 from pathlib import Path
-opened(open_routing(Path("/tmp"), keeps_files=False))
+opened(open_routing(Path("/tmp"), lasts=False))
 print("well")
 """
 

@@ -182,6 +182,7 @@ def test_what_is_written_beside_a_picture_stays_here_unless_it_is_to_be_kept(wor
         ({"content": picture(), "headers": {"x-variant": "somebody"}}, (422, "bad_request")),
         ({"content": picture(), "params": {"top": "many"}}, (422, "bad_request")),
         ({"content": picture(), "params": {"beam": "21"}}, (422, "bad_request")),
+        ({"content": picture(), "params": {"beam": "2", "top": "3"}}, (422, "bad_request")),
     ],
 )
 def test_every_mistake_is_a_sentence_and_reaches_nobody(

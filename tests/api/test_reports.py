@@ -48,7 +48,12 @@ def test_before_anything_is_published_the_experiment_is_shown_by_itself(world: W
 
 
 def test_published_documents_are_passed_on(world: World) -> None:
-    status = {"experiment": {"id": "e1"}, "analysis": {"verdict": "continue"}, "links": {"mlflow": "http://m"}}
+    status = {
+        "experiment": {"id": "e1"},
+        "analysis": {"verdict": "continue"},
+        "links": {"mlflow": "http://m"},
+        "as_of": "2026",
+    }
     models = {"as_of": "2026-11-26T00:00:00Z", "models": {"champion": {"version": "1"}}, "gallery": []}
     world.documents.create(f"experiments/{NAME}/status.json", status)
     world.documents.create(f"experiments/{NAME}/models.json", models)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import socket
@@ -9,12 +11,18 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from captioner.adapters.aws import LOCAL_BUCKET
 from captioner.api.users import Users
 from captioner.cli import main
 from captioner.experiment.assignment import assigned
 from captioner.experiment.events import Exposure, Feedback, event_of, last_words
+from captioner.golden import golden_images
+from captioner.images import normalise
+from captioner.model.captioner import Captioner
 from tests.local_aws import LocalAws, until
 from tests.running_api import Clients, RunningApi, by_user, picture, two_variants
 
@@ -172,6 +180,54 @@ def test_while_the_local_aws_is_away_nothing_of_what_was_shown_is_lost(tmp_path:
         assert api.stop() == 0
     finally:
         aws.stop()
+
+
+def test_a_real_model_sees_what_was_sent_and_says_where_it_looked(
+    local_aws: LocalAws, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    """By way of the API a picture gets the caption that it gets in this process: turned, in WebP, or as pixels."""
+    local_aws.put_model()  # makes the bucket
+    local_aws.client("s3").upload_file(str(tiny_artifact), LOCAL_BUCKET, "real/model.tar.gz")
+    container = {"Image": local_aws.account.image, "ModelDataUrl": f"s3://{LOCAL_BUCKET}/real/model.tar.gz"}
+    local_aws.client("sagemaker").create_model(
+        ModelName="real", PrimaryContainer=container, ExecutionRoleArn=local_aws.account.role
+    )
+    local_aws.config("real-c", {"champion": ("real", 1.0)})
+    assert local_aws.endpoint("captioner-real", "real-c")["EndpointStatus"] == "InService"
+    model = Captioner.load(tiny_artifact, tmp_path / "unpacked")
+    scene = Image.open(io.BytesIO(golden_images()["chelsea.png"])).resize((120, 80))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sent = {}
+    for name, kind, options in (("webp", "WEBP", {"exif": exif}), ("jpeg", "JPEG", {"exif": exif}), ("png", "PNG", {})):
+        out = io.BytesIO()
+        scene.save(out, kind, **options)
+        sent[name] = out.getvalue()
+    api = RunningApi(local_aws, tmp_path, "captioner-real").start()
+    try:
+        with api.client() as client:
+            for name, data in sent.items():
+                best = model.caption([normalise(data)])[0][0]
+                answer = client.post("/v1/captions", content=data).json()
+                assert answer["caption"] == best.caption, name
+                assert answer["log_probability"] == pytest.approx(best.log_probability, abs=1e-4), name
+                assert answer["image"]["height"] == (80 if name == "png" else 120)
+            explained = client.post("/v1/captions?explain=true&top=2&beam=4", content=sent["png"]).json()
+            assert len(explained["captions"]) == 2
+            looks = explained["attention"]
+            assert " ".join(looks["words"]) == explained["caption"]
+            assert {len(cells) for cells in looks["weights"]} == {looks["rows"] * looks["columns"]}
+            for cells, away in zip(looks["weights"], looks["looked_away"], strict=True):
+                assert sum(cells) + away == pytest.approx(1.0, abs=1e-2)
+            rows = json.dumps({"data": np.asarray(scene.convert("RGB")).tolist()})
+            assert client.post("/", json=rows).json() == model.caption([normalise(sent["png"])])[0][0].caption
+            refused = client.post("/v1/captions?top=20", content=sent["png"])  # more than this model's beam
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
+            cut = client.post("/v1/captions", content=sent["jpeg"][:-300])
+            assert (cut.status_code, cut.json()["error"]["code"]) == (400, "bad_image")
+    finally:
+        assert api.stop() == 0
+    local_aws.client("sagemaker").delete_endpoint(EndpointName="captioner-real")
 
 
 def test_a_port_that_is_taken_is_a_sentence(

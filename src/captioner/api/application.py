@@ -133,6 +133,8 @@ def _add_captions(app: FastAPI, parts: Parts) -> None:
         caller: Caller = request.scope["caller"]
         if x_variant and not caller.tester:
             raise ApiError(403, "not_a_tester", "This key may not choose a variant.")
+        if top and beam and top > beam:
+            raise ApiError(422, "bad_request", f"{top} captions cannot come from a beam of {beam}.")
         user = parts.users.of(request.headers, request.cookies)
         wanted = Wanted(beam, top, explain)
         id, answer = await parts.captions.caption(request, user, wanted, x_variant, metadata == "keep")

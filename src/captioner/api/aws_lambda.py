@@ -42,4 +42,4 @@ def answer(api: Opened, event: dict[str, Any], context: Any, flush_s: float = FL
 @cache
 def _opened() -> Opened:
     """Once for each instance of the function, when the first request comes."""
-    return opened(open_routing(Path("/tmp"), keeps_files=False), Journal())
+    return opened(open_routing(Path("/tmp"), lasts=False), Journal())

@@ -40,6 +40,7 @@ class Opened:
     app: FastAPI
     exposures: Exposures
     running: Cached[Experiment | None]
+    published: Published
 
 
 def opened(
@@ -54,7 +55,7 @@ def opened(
     settings, name, home = routing.settings.api, routing.name, routing.paths.home / "api"
     secret = _secret(routing, home)
     published = Published(routing.documents, name)
-    exposures = Exposures(routing.events, name, say, outbox=home if routing.keeps_files else None)
+    exposures = Exposures(routing.events, name, say, outbox=home if routing.lasts else None)
     running: Cached[Experiment | None] = Cached("running experiment", published.running, None, say)
     router = Router(routing.inference, name, running, exposures, say)
     captions = Captions(
@@ -84,7 +85,7 @@ def opened(
         ledger=Cached("ledger", published.ledger, [], say),
         cors=settings.cors,
     )
-    return Opened(create(parts), exposures, running)
+    return Opened(create(parts), exposures, running, published)
 
 
 def _secret(routing: Routing, home: Path) -> bytes:

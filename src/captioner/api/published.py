@@ -5,7 +5,7 @@ Knows the keys and the shapes of these documents, and nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from captioner.api.journal import timestamp
@@ -15,14 +15,18 @@ from captioner.ledger import entry_of
 from captioner.ports import Documents
 from captioner.release.names import experiment_key
 
+NOTHING: Mapping[str, Any] = {"experiment": None, "analysis": None, "links": {"mlflow": ""}, "as_of": ""}
 ENTRIES = 100  # of the ledger that are shown at most
+
+
+Look = Callable[[Experiment], Mapping[str, Any] | None]  # an analysis of now, None where there is none
 
 
 class Published:
     """The documents of the endpoint `name`. Every method may raise ServiceUnavailable, BadEnvironment or BadData."""
 
-    def __init__(self, documents: Documents, name: str) -> None:
-        self._documents, self._name = documents, name
+    def __init__(self, documents: Documents, name: str, look: Look | None = None) -> None:
+        self._documents, self._name, self._look = documents, name, look
         self._entries: dict[str, dict[str, Any]] = {}  # by key: an entry never changes
 
     def running(self) -> Experiment | None:
@@ -31,13 +35,16 @@ class Published:
         return None if found is None or found.value is None else experiment_of(found.value)
 
     def experiment(self) -> Mapping[str, Any]:
-        """``status.json``; where there is none yet, the experiment alone."""
+        """``status.json``, with an analysis of now where one can be made; the experiment alone before it is there."""
         found = self._documents.read(f"experiments/{self._name}/status.json")
-        if found is not None and isinstance(found.value, dict):
-            return found.value
+        status = found.value if found is not None and isinstance(found.value, dict) else NOTHING
         running = self.running()
-        document = None if running is None else as_document(running)
-        return {"experiment": document, "analysis": None, "links": {"mlflow": ""}, "as_of": timestamp()}
+        if running is None or not running.running:
+            return {**status, "as_of": status.get("as_of") or timestamp()}
+        now = self._look(running) if self._look else None
+        if now is None and status is not NOTHING:
+            return status
+        return {**status, "experiment": as_document(running), "analysis": now, "as_of": timestamp()}
 
     def models(self) -> Mapping[str, Any]:
         """``models.json``; without it, no models."""

@@ -126,7 +126,10 @@ class Router:
                     raise ApiError(503, "model_unavailable", str(error)) from None
                 await asyncio.sleep(wait)
             except CaptionerError as error:
-                raise fault_of(error) from None
+                fault = fault_of(error)
+                if not asked.wanted.plain and fault.code == "bad_image":  # or the options are what it refuses
+                    fault = ApiError(fault.status, "bad_request", str(fault))
+                raise fault from None
         raise AssertionError("the last wait is None")
 
     def _waits(self, tries: int) -> Iterator[float | None]:
