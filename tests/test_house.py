@@ -38,6 +38,7 @@ PLUMBING = {
     "errors.py",
     "params.py",
     "deployparams.py",
+    "experimentparams.py",
     "section.py",
     "paths.py",
     "ports.py",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from captioner.deployparams import DeployParams as DeployParams
 from captioner.errors import BadParams
+from captioner.experimentparams import ExperimentParams
 from captioner.section import Section, Share
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
@@ -210,6 +211,7 @@ class Params(Section):
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     deploy: DeployParams
+    experiment: ExperimentParams = ExperimentParams()
 
     @model_validator(mode="after")
     def _every_candidate_has_a_decoder(self) -> Params:
