@@ -17,7 +17,7 @@ from captioner.settings import Settings
 
 if TYPE_CHECKING:
     from captioner.book import Book
-    from captioner.ports import Documents, Endpoint, Events, Inference, Registry, Tracker
+    from captioner.ports import Documents, Endpoint, Events, Registry, Tracker
     from captioner.stages.moving import Release
 
 
@@ -78,44 +78,6 @@ class App:
         from captioner.stages.moving import Release
 
         return Release(self.params.deploy, self.paths, self.registry(), self.endpoint(), self.book())
-
-
-@dataclass(frozen=True)
-class Routing:
-    """What a router in front of the endpoint `name` works with, here and in Lambda."""
-
-    name: str
-    settings: Settings
-    paths: Paths
-    inference: Inference
-    documents: Documents
-    events: Events
-    lasts: bool = True  # a process that lives on, and files that outlive it: not so in Lambda
-
-    def secret(self) -> str | None:
-        """What the API signs with, None when no setting says. Raises BadEnvironment, ServiceUnavailable."""
-        from captioner.adapters.secret import revealed
-
-        given = self.settings.api.secret
-        return given and revealed(given)
-
-
-def open_routing(root: Path | None = None, lasts: bool = True) -> Routing:
-    """The router of the project in `root` (default: here), or anywhere of the endpoint that a setting names.
-
-    Raises BadParams.
-    """
-    from captioner.adapters.s3_documents import S3Documents
-    from captioner.adapters.s3_events import S3Events
-    from captioner.adapters.sagemaker_runtime import SageMakerInference
-
-    root = (root or Path.cwd()).absolute()
-    settings = Settings.from_env(root)
-    paths = Paths.of(root, settings)
-    name = settings.endpoint or App(load_params(paths.params), settings, paths).name
-    where = (settings, paths)
-    ports = (SageMakerInference(*where), S3Documents(*where), S3Events(*where))
-    return Routing(name, settings, paths, *ports, lasts)
 
 
 def open_app(root: Path | None = None) -> App:

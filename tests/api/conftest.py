@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from captioner.api.opening import Opened, opened
-from captioner.bootstrap import Routing
+from captioner.api.wiring import Routing
 from captioner.errors import ModelUnavailable, ServiceUnavailable
 from captioner.experiment.document import RUNNING, Experiment, as_document
 from captioner.ledger import Model

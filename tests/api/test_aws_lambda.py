@@ -120,7 +120,7 @@ assert "tensorflow" in strangers and "prefect" in strangers
 sys.meta_path.insert(0, Refuse())
 import captioner.api.aws_lambda, captioner.api.server, uvicorn
 from captioner.api.opening import opened
-from captioner.bootstrap import open_routing
+from captioner.api.wiring import open_routing
 from pathlib import Path
 opened(open_routing(Path("/tmp"), lasts=False))
 print("well")

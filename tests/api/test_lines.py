@@ -11,7 +11,7 @@ import pytest
 from captioner.api.lines import Lines, TooMany
 from captioner.experiment.document import RUNNING, Experiment
 from captioner.experiment.events import Exposure, Feedback, as_line
-from tests.api.conftest import ARMS, NAME, World
+from tests.api.conftest import ARMS, NAME, World, picture
 from tests.fakes import FakeEvents
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -78,8 +78,8 @@ def test_what_is_nobodys_line_is_passed_over_and_too_many_are_said() -> None:
 
 def test_a_running_experiment_is_shown_with_an_analysis_of_now(world: World) -> None:
     published = world.api.published
-    published._look = lambda running: {"verdict": "continue", "of": running.id}
     assert published.experiment()["analysis"] is None
+    published._look = lambda running: {"verdict": "continue", "of": running.id}
     world.run_experiment()
     status = {"experiment": {"id": "e1"}, "analysis": {"verdict": "old"}, "links": {"mlflow": "http://m"}, "as_of": "x"}
     world.documents.create(f"experiments/{NAME}/status.json", status)
@@ -91,3 +91,19 @@ def test_a_running_experiment_is_shown_with_an_analysis_of_now(world: World) -> 
     world.run_experiment(state="stopped")
     published._look = lambda running: {"verdict": "not looked at"}
     assert published.experiment() == status
+
+
+def test_what_users_saw_and_said_is_in_the_analysis_soon(world: World) -> None:
+    world.run_experiment(share=0.5, started="2026-11-26T00:00:00Z")
+    for user in range(20):
+        headers = {"x-user-id": str(user)}
+        id = world.ask(content=picture(), headers=headers).json()["inference_id"]
+        rated = world.ask(f"/v1/captions/{id}/feedback", json={"rating": 1 + user % 5}, headers=headers)
+        assert rated.status_code == 200
+    assert len(world.exposures()) == 20
+    found = world.ask("/v1/experiment", "GET").json()
+    arms = found["analysis"]["arms"]
+    assert sum(arms[name]["users"] for name in arms) == 20
+    assert sum(arms[name]["ratings"] for name in arms) == 20
+    assert found["analysis"]["verdict"] == "continue"
+    assert found["experiment"]["id"] == "e1"

@@ -44,7 +44,8 @@ def test_before_anything_is_published_the_experiment_is_shown_by_itself(world: W
     world.run_experiment(share=0.25)
     found = world.ask("/v1/experiment", "GET").json()
     assert (found["experiment"]["id"], found["experiment"]["shares"]["challenger"]) == ("e1", 0.25)
-    assert found["analysis"] is None
+    assert found["analysis"]["verdict"] == "continue"
+    assert found["analysis"]["arms"]["champion"]["users"] == 0
 
 
 def test_published_documents_are_passed_on(world: World) -> None:

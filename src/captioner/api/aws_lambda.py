@@ -15,7 +15,7 @@ from mangum import Mangum
 
 from captioner.api.journal import Journal
 from captioner.api.opening import Opened, opened
-from captioner.bootstrap import open_routing
+from captioner.api.wiring import open_routing
 
 if TYPE_CHECKING:
     from mangum.types import LambdaContext

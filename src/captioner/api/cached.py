@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Cached(Generic[T]):
     """What `read` gave last: good for `fresh_s`, renewed meanwhile after that, renewed before after `stale_s`.
 
-    A `read` that raises one of our errors leaves the value as it was, which is `otherwise` at first.
+    A `read` that raises leaves the value as it was, which is `otherwise` at first.
     """
 
     def __init__(
@@ -64,8 +64,9 @@ class Cached(Generic[T]):
     def _renew(self) -> None:
         try:
             self._value, failing = self._read(), False
-        except CaptionerError as error:
+        except Exception as error:  # a bug in what is read must not become everybody's
             failing = True
             if not self._failing:
-                self._say("stale", what=self._what, error=str(error))
+                ours = isinstance(error, CaptionerError)
+                self._say("stale", what=self._what, error=str(error) if ours else repr(error))
         self._failing, self._tried = failing, self._clock()

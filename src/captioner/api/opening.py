@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,16 @@ from captioner.api.fetching import Fetcher
 from captioner.api.identity import InferenceIds
 from captioner.api.journal import Journal, Say
 from captioner.api.limits import Buckets, Keys
-from captioner.api.published import Published
+from captioner.api.lines import Lines, TooMany
+from captioner.api.published import NOTHING, Look, Published
 from captioner.api.routing import DEADLINE_S, Router
 from captioner.api.users import Users
-from captioner.bootstrap import Routing
+from captioner.api.wiring import Routing
 from captioner.errors import BadEnvironment, CaptionerError
 from captioner.experiment.document import Experiment
 
 DEFAULT_RATE = 20.0  # requests a second of a key, where there are keys and no setting
+ANALYSED_S = 5.0  # how long an analysis is shown
 OK = ("InService", "Updating", "SystemUpdating", "RollingBack")  # states in which an endpoint answers
 
 
@@ -54,7 +57,7 @@ def opened(
     say = say or Journal()
     settings, name, home = routing.settings.api, routing.name, routing.paths.home / "api"
     secret = _secret(routing, home)
-    published = Published(routing.documents, name)
+    published = Published(routing.documents, name, _look(routing, say) if routing.lasts else None)
     exposures = Exposures(routing.events, name, say, outbox=home if routing.lasts else None)
     running: Cached[Experiment | None] = Cached("running experiment", published.running, None, say)
     router = Router(routing.inference, name, running, exposures, say)
@@ -80,12 +83,29 @@ def opened(
         buckets=Buckets(settings.rate or (DEFAULT_RATE if settings.keys else None)),
         say=say,
         health=Cached("health", health, {}, say, stale_s=5.0),
-        experiment=Cached("experiment", published.experiment, {}, say),
+        experiment=Cached("experiment", published.experiment, NOTHING, say, fresh_s=ANALYSED_S),
         models=Cached("models", published.models, {}, say),
         ledger=Cached("ledger", published.ledger, [], say),
         cors=settings.cors,
     )
     return Opened(create(parts), exposures, running, published)
+
+
+def _look(routing: Routing, say: Say) -> Look:
+    """An analysis of what the log has by now."""
+    from captioner.experiment.analysis import analyse, as_json
+
+    lines = Lines(routing.events, routing.name)
+
+    def look(experiment: Experiment) -> Mapping[str, Any] | None:
+        try:
+            shown, said = lines.of(experiment)
+        except TooMany:
+            say("too_many_lines", experiment=experiment.id)
+            return None
+        return as_json(analyse(experiment, shown, said, routing.experiment, datetime.now(UTC)))
+
+    return look
 
 
 def _secret(routing: Routing, home: Path) -> bytes:

@@ -16,6 +16,8 @@ from captioner.ports import Documents
 from captioner.release.names import experiment_key
 
 NOTHING: Mapping[str, Any] = {"experiment": None, "analysis": None, "links": {"mlflow": ""}, "as_of": ""}
+"""Where nothing was published."""
+
 ENTRIES = 100  # of the ledger that are shown at most
 
 

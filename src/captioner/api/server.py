@@ -19,7 +19,7 @@ def serve(root: Path, host: str, port: int) -> int:
 
     from captioner.api.journal import Journal
     from captioner.api.opening import opened
-    from captioner.bootstrap import open_routing
+    from captioner.api.wiring import open_routing
 
     say = Journal()
     api = opened(open_routing(root), say)
