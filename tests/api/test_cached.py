@@ -101,3 +101,18 @@ def test_many_threads_read_it_once() -> None:
     for one in threads:
         one.join()
     assert (found, source.reads) == ([1] * 20, 1)
+
+
+def test_what_takes_long_to_read_is_read_seldom() -> None:
+    source = Source()
+
+    def slow() -> int:
+        source.now += 2.0
+        return source.read()
+
+    cached = Cached("a number", slow, 0, source.say, fresh_s=3.0, stale_s=60.0, clock=lambda: source.now)
+    assert cached.get() == 1
+    source.now += 39
+    assert (cached.get(), source.reads) == (1, 1)
+    source.now += 2
+    until(lambda: cached.get() == 2)

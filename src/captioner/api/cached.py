@@ -14,6 +14,7 @@ from captioner.api.journal import Say
 from captioner.errors import CaptionerError
 
 FRESH_S, STALE_S = 3.0, 60.0
+REST = 20  # times as long as a read took until the next: what takes seconds must not take the processor
 
 T = TypeVar("T")
 
@@ -36,22 +37,23 @@ class Cached(Generic[T]):
     ) -> None:
         self._what, self._read, self._say, self._clock = what, read, say, clock
         self._fresh_s, self._stale_s = fresh_s, stale_s
-        self._value, self._tried, self._failing = otherwise, -float("inf"), False
+        self._value, self._tried, self._took, self._failing = otherwise, -float("inf"), 0.0, False
         self._reading = threading.Lock()
 
     @property
     def waits(self) -> bool:
         """Would `get` have to wait for what it reads?"""
-        return self._clock() - self._tried > self._stale_s
+        return self._clock() - self._tried > max(self._stale_s, 2 * REST * self._took)
 
     def get(self) -> T:
         """The value, as old as it may be."""
-        age = self._clock() - self._tried
-        if age > self._stale_s:
+        if self.waits:
             with self._reading:
                 if self.waits:
                     self._renew()
-        elif age > self._fresh_s and self._reading.acquire(blocking=False):
+        elif self._clock() - self._tried > max(self._fresh_s, REST * self._took) and self._reading.acquire(
+            blocking=False
+        ):
             threading.Thread(target=self._renew_and_release, daemon=True).start()
         return self._value
 
@@ -62,6 +64,7 @@ class Cached(Generic[T]):
             self._reading.release()
 
     def _renew(self) -> None:
+        began = self._clock()
         try:
             self._value, failing = self._read(), False
         except Exception as error:  # a bug in what is read must not become everybody's
@@ -70,3 +73,4 @@ class Cached(Generic[T]):
                 ours = isinstance(error, CaptionerError)
                 self._say("stale", what=self._what, error=str(error) if ours else repr(error))
         self._failing, self._tried = failing, self._clock()
+        self._took = self._tried - began
