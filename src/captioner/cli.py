@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import deploy, image, local, package, release
+from captioner.commands import deploy, experiment, image, local, package, release
 from captioner.commands.adding import as_json
 from captioner.commands.reasons import cause_of, with_reason
 from captioner.commands.showing import show
@@ -114,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     local.add(verb)
     package.add(verb)
     release.add(verb)
+    experiment.add(verb)
 
     profile = verb("profile", None, "choose what params.yaml holds")
     profiles = profile.add_subparsers(metavar="ACTION", required=True)
