@@ -6,7 +6,7 @@ The local clients are given everything explicitly, so no profile, proxy or crede
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +91,29 @@ def account(settings: Settings, paths: Paths) -> Account:
         raise BadParams(f"CAPTIONER_AWS=real also needs {', '.join(missing)} (see README, configuration).")
     role, image, bucket = (str(value) for value in needed.values())
     return Account(None, None, role, image, bucket)
+
+
+class Reach:
+    """The account of these settings, or `given`, and its clients: each is made once."""
+
+    def __init__(self, settings: Settings, paths: Paths, given: Account | None = None) -> None:
+        self._settings, self._paths, self._given = settings, paths, given
+        self._clients: dict[tuple[str | None, str], Any] = {}
+
+    def account(self) -> Account:
+        """Asked for at each call: the local AWS may have come back on another port. Raises as `account` does."""
+        return self._given or account(self._settings, self._paths)
+
+    def client(self, where: Account, service: str) -> Any:
+        """The client for `service` at `where`. Raises as `Account.client` does."""
+        key = (where.url, service)
+        if key not in self._clients:
+            self._clients[key] = where.client(service)
+        return self._clients[key]
+
+    def clients(self, where: Account) -> Callable[[str], Any]:
+        """The clients at `where`, by service."""
+        return lambda service: self.client(where, service)
 
 
 def asking_account(settings: Settings, paths: Paths) -> Account:

@@ -12,6 +12,8 @@ from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment
 from captioner.progress import track
 
+MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
+
 
 def put_archive(client: Any, artifact: Path, digest: str, request: Mapping[str, str]) -> None:
     """Upload `artifact` to the Bucket and Key of `request`, whose other members go with it.
@@ -44,6 +46,19 @@ def put_archive(client: Any, artifact: Path, digest: str, request: Mapping[str, 
             raise
 
 
+def keys_below(client: Any, bucket: str, prefix: str, after: str = "") -> list[str]:
+    """The keys that start with `prefix`, sorted, those behind `after` only; none where there is no bucket."""
+    from botocore.exceptions import ClientError
+
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=after)
+    try:
+        return sorted(one["Key"] for page in pages for one in page.get("Contents") or [])
+    except ClientError as error:
+        if code(error) in MISSING:
+            return []
+        raise
+
+
 def delete_below(client: Any, bucket: str, prefix: str) -> None:
     """Delete every object whose key starts with `prefix`."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -58,7 +73,7 @@ def ensure_bucket(where: Account, client: Any) -> None:
     try:
         client.head_bucket(Bucket=where.bucket)
     except botocore.exceptions.ClientError as error:
-        if code(error) not in ("404", "NoSuchBucket", "NotFound"):
+        if code(error) not in MISSING:
             raise
         if where.url is None:
             raise BadEnvironment(

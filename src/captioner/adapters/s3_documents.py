@@ -9,33 +9,32 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from captioner.adapters.aws import Account, account, code, in_our_words
-from captioner.adapters.s3 import ensure_bucket
+from captioner.adapters.aws import Account, Reach, code, in_our_words
+from captioner.adapters.s3 import MISSING, ensure_bucket, keys_below
 from captioner.errors import BadData
 from captioner.paths import Paths
 from captioner.ports import Document
 from captioner.settings import Settings
 
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
-_MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 
 
 class S3Documents:
     """Documents in the bucket of the account that the settings name, or of `where`."""
 
     def __init__(self, settings: Settings, paths: Paths, where: Account | None = None) -> None:
-        self._settings, self._paths, self._given = settings, paths, where
+        self._aws = Reach(settings, paths, where)
 
     def read(self, key: str) -> Document | None:
         """The document at `key`, None when there is none. Raises BadData when it is not JSON, ServiceUnavailable."""
         import botocore.exceptions
 
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"read {key} in the bucket {where.bucket}"):
             try:
-                found = where.client("s3").get_object(Bucket=where.bucket, Key=key)
+                found = self._aws.client(where, "s3").get_object(Bucket=where.bucket, Key=key)
             except botocore.exceptions.ClientError as error:
-                if code(error) in _MISSING:
+                if code(error) in MISSING:
                     return None
                 raise
             body = found["Body"].read()
@@ -54,34 +53,22 @@ class S3Documents:
 
     def keys(self, prefix: str) -> list[str]:
         """The keys that start with `prefix`, sorted."""
-        import botocore.exceptions
-
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"list {prefix} in the bucket {where.bucket}"):
-            pages = where.client("s3").get_paginator("list_objects_v2").paginate(Bucket=where.bucket, Prefix=prefix)
-            try:
-                return sorted(one["Key"] for page in pages for one in page.get("Contents") or [])
-            except botocore.exceptions.ClientError as error:
-                if code(error) in _MISSING:
-                    return []
-                raise
+            return keys_below(self._aws.client(where, "s3"), where.bucket, prefix)
 
     def _put(self, key: str, value: Any, **condition: str) -> bool:
         import botocore.exceptions
 
-        where = self._where()
-        client = where.client("s3")
+        where = self._aws.account()
+        client = self._aws.client(where, "s3")
         body = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
         with in_our_words(where, f"write {key} in the bucket {where.bucket}"):
             ensure_bucket(where, client)
             try:
                 client.put_object(Bucket=where.bucket, Key=key, Body=body, ContentType="application/json", **condition)
             except botocore.exceptions.ClientError as error:
-                if code(error) in (*_LOST, *_MISSING):  # missing: what should be replaced was deleted
+                if code(error) in (*_LOST, *MISSING):  # missing: what should be replaced was deleted
                     return False
                 raise
         return True
-
-    def _where(self) -> Account:
-        # Asked for each time: the local AWS may have come back on another port.
-        return self._given or account(self._settings, self._paths)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from captioner.adapters.aws import Account, account, in_our_words
-from captioner.adapters.s3 import ensure_bucket
+from captioner.adapters.aws import Account, Reach, in_our_words
+from captioner.adapters.s3 import ensure_bucket, keys_below
 from captioner.errors import BadData
 from captioner.paths import Paths
 from captioner.settings import Settings
@@ -31,13 +31,13 @@ class S3Events:
         where: Account | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._settings, self._paths, self._given, self._now = settings, paths, where, now
+        self._aws, self._now = Reach(settings, paths, where), now
         self._writer, self._numbers = uuid.uuid4().hex[:12], itertools.count(1)
-        self._clients: dict[str | None, Any] = {}
 
     def write(self, kind: str, name: str, lines: Sequence[Mapping[str, Any]]) -> str:
         """Write `lines` as one new object and return its key. Raises ServiceUnavailable: then nothing was written."""
-        where, client = self._at()
+        where = self._aws.account()
+        client = self._aws.client(where, "s3")
         key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/{self._writer}-{next(self._numbers):06d}.jsonl"
         body = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
         with in_our_words(where, f"write {key} in the bucket {where.bucket}"):
@@ -47,30 +47,19 @@ class S3Events:
 
     def keys(self, kind: str, name: str, since: datetime) -> list[str]:
         """The keys of what was written from the hour of `since` on, oldest hour first."""
-        where, client = self._at()
+        where = self._aws.account()
         prefix = f"{kind}/{name}/"
         # Keys sort by time. With the slash: SeaweedFS takes a folder's bare name for what comes after the folder.
         first = f"{prefix}{since.astimezone(UTC):%Y/%m/%d/%H}/"
         with in_our_words(where, f"list {prefix} in the bucket {where.bucket}"):
-            ensure_bucket(where, client)
-            pages = client.get_paginator("list_objects_v2").paginate(
-                Bucket=where.bucket, Prefix=prefix, StartAfter=first
-            )
-            return [one["Key"] for page in pages for one in page.get("Contents") or []]
+            return keys_below(self._aws.client(where, "s3"), where.bucket, prefix, after=first)
 
     def lines(self, key: str) -> Iterator[dict[str, Any]]:
         """The lines of one object. Raises BadData when they are no JSON."""
-        where, client = self._at()
+        where = self._aws.account()
         with in_our_words(where, f"read {key} in the bucket {where.bucket}"):
-            body = client.get_object(Bucket=where.bucket, Key=key)["Body"].read()
+            body = self._aws.client(where, "s3").get_object(Bucket=where.bucket, Key=key)["Body"].read()
         try:
             yield from (json.loads(line) for line in body.splitlines())
         except ValueError:
             raise BadData(f"s3://{where.bucket}/{key} has a line that is not JSON: somebody else wrote it.") from None
-
-    def _at(self) -> tuple[Account, Any]:
-        # Asked for each time: the local AWS may have come back on another port.
-        where = self._given or account(self._settings, self._paths)
-        if where.url not in self._clients:
-            self._clients[where.url] = where.client("s3")
-        return where, self._clients[where.url]

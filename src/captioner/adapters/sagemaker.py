@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from captioner.adapters import cloudwatch, sagemaker_live
-from captioner.adapters.aws import Account, account, in_our_words
+from captioner.adapters.aws import Account, Reach, in_our_words
 from captioner.adapters.sagemaker_runtime import SageMakerRuntime
 from captioner.adapters.sagemaker_steps import Steps, wait
 from captioner.adapters.served_here import program_of
@@ -33,15 +32,14 @@ class SageMakerEndpoint:
     def __init__(
         self, settings: Settings, paths: Paths, where: Account | None = None, program: Sequence[str] | None = None
     ) -> None:
-        self._settings, self._paths, self._given, self._program = settings, paths, where, program
-        self._clients: dict[tuple[str | None, str], Any] = {}
+        self._aws, self._paths, self._program = Reach(settings, paths, where), paths, program
         self._runtime = SageMakerRuntime(settings, paths, where)
 
     def state(self, name: str) -> EndpointState | None:
         """The endpoint as it is live, None when there is none. Raises ServiceUnavailable, BadEnvironment."""
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"describe the endpoint {name}"):
-            clients = self._at(where)
+            clients = self._aws.clients(where)
             found = sagemaker_live.describe(clients, name)
             if found is None:
                 return None
@@ -59,15 +57,15 @@ class SageMakerEndpoint:
 
     def live(self, name: str, digests: Sequence[str] = ()) -> Live:
         """All that there is of the endpoint, and which of `digests` are stored. Raises what `state` does."""
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"describe the endpoint {name}"):
-            return sagemaker_live.live_of(self._at(where), where, name, digests)
+            return sagemaker_live.live_of(self._aws.clients(where), where, name, digests)
 
     def settle(self, name: str, wait_s: int) -> None:
         """Wait until nobody is changing the endpoint. Raises ServiceUnavailable after `wait_s` seconds."""
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"describe the endpoint {name}"), track("deploy", None, "looks") as progress:
-            wait(self._at(where), where, name, wait_s, progress)
+            wait(self._aws.clients(where), where, name, wait_s, progress)
 
     def carry_out(
         self, name: str, steps: Sequence[Step], artifacts: Mapping[str, tuple[Path, str]], wait_s: int
@@ -78,36 +76,23 @@ class SageMakerEndpoint:
         model does not pass its smoke test, ServiceUnavailable when AWS did not answer or took longer than `wait_s`
         seconds for a change, BadData when an artifact is not what its digest is.
         """
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"change the endpoint {name}"):
             program = self._program or program_of(where.image)
-            Steps(where, self._at(where), self._paths, program, artifacts, self.invoke, wait_s).run(steps)
+            Steps(where, self._aws.clients(where), self._paths, program, artifacts, self.invoke, wait_s).run(steps)
 
     def health(self, name: str, variants: Sequence[str], since: float, until: float) -> dict[str, Health]:
         """How each of `variants` fared between two times (seconds since the epoch). Raises what `state` does."""
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"read the metrics of the endpoint {name}"):
-            return cloudwatch.health(self._at(where), name, variants, since, until)
+            return cloudwatch.health(self._aws.clients(where), name, variants, since, until)
 
     def captured(self, name: str) -> int:
         """How many objects of captured data there are. Raises what `state` does."""
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"list what was captured of the endpoint {name}"):
-            return sagemaker_live.captured(self._at(where), where, name)
+            return sagemaker_live.captured(self._aws.clients(where), where, name)
 
     def invoke(self, name: str, image: bytes, content_type: str, variant: str | None = None) -> Answer:
         """Ask the endpoint, or one variant of it. Raises what `SageMakerRuntime.invoke` does."""
         return self._runtime.invoke(name, image, content_type, variant)
-
-    def _where(self) -> Account:
-        # Asked for each time: the local AWS may have come back on another port.
-        return self._given or account(self._settings, self._paths)
-
-    def _at(self, where: Account) -> sagemaker_live.Clients:
-        return lambda service: self._client(where, service)
-
-    def _client(self, where: Account, service: str) -> Any:
-        key = (where.url, service)
-        if key not in self._clients:
-            self._clients[key] = where.client(service)
-        return self._clients[key]

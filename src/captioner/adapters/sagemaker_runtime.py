@@ -6,7 +6,8 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from captioner.adapters.aws import Account, account, code, in_our_words, message
+from captioner.adapters.aws import Account, Reach, code, in_our_words, message
+from captioner.adapters.sagemaker_live import describe
 from captioner.errors import BadEnvironment, BadImage, BadInput, ServiceUnavailable
 from captioner.paths import Paths
 from captioner.ports import Answer
@@ -19,22 +20,14 @@ class SageMakerRuntime:
     """`ports.Runtime` of the account that the settings name, or of `where`."""
 
     def __init__(self, settings: Settings, paths: Paths, where: Account | None = None) -> None:
-        self._settings, self._paths, self._given = settings, paths, where
-        self._clients: dict[tuple[str | None, str], Any] = {}
+        self._aws = Reach(settings, paths, where)
 
     def status(self, name: str) -> str | None:
         """The endpoint's status, None when there is no such endpoint. Raises ServiceUnavailable, BadEnvironment."""
-        import botocore.exceptions
-
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"describe the endpoint {name}"):
-            try:
-                found = self._client(where, "sagemaker").describe_endpoint(EndpointName=name)
-            except botocore.exceptions.ClientError as error:
-                if code(error) == "ValidationException":
-                    return None
-                raise
-        return str(found["EndpointStatus"])
+            found = describe(self._aws.clients(where), name)
+        return str(found["EndpointStatus"]) if found else None
 
     def invoke(
         self, name: str, image: bytes, content_type: str, variant: str | None = None, inference_id: str | None = None
@@ -43,7 +36,7 @@ class SageMakerRuntime:
         ServiceUnavailable, BadEnvironment."""
         import botocore.exceptions
 
-        where = self._where()
+        where = self._aws.account()
         if len(image) > MAX_IMAGE:
             raise BadInput(f"The image has {len(image)} bytes; an endpoint takes {MAX_IMAGE} at most.")
         target = {"TargetVariant": variant} if variant else {}
@@ -51,7 +44,7 @@ class SageMakerRuntime:
             target["InferenceId"] = inference_id
         with in_our_words(where, f"ask the endpoint {name}"):
             try:
-                answer = self._client(where, "sagemaker-runtime").invoke_endpoint(
+                answer = self._aws.client(where, "sagemaker-runtime").invoke_endpoint(
                     EndpointName=name, Body=image, ContentType=content_type, Accept="application/json", **target
                 )
                 body = json.loads(answer["Body"].read())
@@ -63,16 +56,6 @@ class SageMakerRuntime:
                     f"The endpoint {name} did not answer with JSON: it serves something else."
                 ) from None
         return Answer(answer["InvokedProductionVariant"], body)
-
-    def _where(self) -> Account:
-        # Asked for each time: the local AWS may have come back on another port.
-        return self._given or account(self._settings, self._paths)
-
-    def _client(self, where: Account, service: str) -> Any:
-        key = (where.url, service)
-        if key not in self._clients:
-            self._clients[key] = where.client(service)
-        return self._clients[key]
 
 
 def _raise_refusal(error: Any, name: str) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlparse
 
-from captioner.adapters.aws import Account, account, code, in_our_words, message
+from captioner.adapters.aws import Account, Reach, code, in_our_words, message
+from captioner.adapters.s3 import MISSING, keys_below
 from captioner.errors import BadInput
 from captioner.paths import Paths
 from captioner.ports import Captured, LiveModel
@@ -19,20 +20,18 @@ from captioner.progress import track
 from captioner.release.names import CAPTURE, DIGEST, VERSION, archive_key
 from captioner.settings import Settings
 
-NONE = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
-
 
 class ServedModels:
     """Endpoints of the account that the settings name, or of `where`."""
 
     def __init__(self, settings: Settings, paths: Paths, where: Account | None = None) -> None:
-        self._settings, self._paths, self._given = settings, paths, where
+        self._aws = Reach(settings, paths, where)
 
     def models(self, endpoint: str) -> Sequence[LiveModel]:
         """The model behind each variant of `endpoint` as it is live; empty when there is no endpoint."""
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"describe the endpoint {endpoint}"):
-            client = where.client("sagemaker")
+            client = self._aws.client(where, "sagemaker")
             found = _asked(client.describe_endpoint, EndpointName=endpoint)
             name = (found or {}).get("EndpointConfigName", "")
             config = _asked(client.describe_endpoint_config, EndpointConfigName=name) if name else None
@@ -44,15 +43,16 @@ class ServedModels:
 
         Raises BadInput when nothing was ever captured of the endpoint.
         """
-        where = self._where()
+        where = self._aws.account()
         with in_our_words(where, f"read what was captured of {endpoint}"):
-            described = _asked(where.client("sagemaker").describe_endpoint, EndpointName=endpoint) or {}
+            described = _asked(self._aws.client(where, "sagemaker").describe_endpoint, EndpointName=endpoint) or {}
             # Where deploy lets it go, when the live config no longer says.
             target = described.get("DataCaptureConfig", {}).get("DestinationS3Uri") or f"s3://{where.bucket}/{CAPTURE}"
             place = urlparse(str(target))
             prefix = f"{place.path.strip('/')}/{endpoint}/".lstrip("/")
-            client = where.client("s3")
-            keys = sorted(_keys(client, place.netloc, prefix), key=_hour, reverse=True)
+            client = self._aws.client(where, "s3")
+            written = (key for key in keys_below(client, place.netloc, prefix) if key.endswith(".jsonl"))
+            keys = sorted(written, key=_hour, reverse=True)
             if not keys:
                 raise BadInput(
                     f"Nothing was captured of {endpoint} ({target}), so {inference_id!r} cannot be looked up: it is "
@@ -72,13 +72,13 @@ class ServedModels:
         """Where the artifact with this SHA-256 lies in S3, None when it is not there."""
         import botocore.exceptions
 
-        where = self._where()
+        where = self._aws.account()
         key = archive_key(digest)
         with in_our_words(where, f"look for {key} in the bucket {where.bucket}"):
             try:
-                where.client("s3").head_object(Bucket=where.bucket, Key=key)
+                self._aws.client(where, "s3").head_object(Bucket=where.bucket, Key=key)
             except botocore.exceptions.ClientError as error:
-                if code(error) in NONE:
+                if code(error) in MISSING:
                     return None
                 raise
         return f"s3://{where.bucket}/{key}"
@@ -98,9 +98,6 @@ class ServedModels:
             digest=environment.get(DIGEST, ""),
         )
 
-    def _where(self) -> Account:
-        return self._given or account(self._settings, self._paths)
-
 
 def _asked(call: Any, **request: str) -> dict[str, Any] | None:
     """What a Describe call says, None when there is no such thing."""
@@ -113,17 +110,6 @@ def _asked(call: Any, **request: str) -> dict[str, Any] | None:
         if code(error) == "ValidationException" and "Could not find" in message(error):
             return None
         raise
-
-
-def _keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
-    import botocore.exceptions
-
-    try:
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            yield from (one["Key"] for one in page.get("Contents") or [] if one["Key"].endswith(".jsonl"))
-    except botocore.exceptions.ClientError as error:
-        if code(error) not in NONE:
-            raise
 
 
 def _hour(key: str) -> list[str]:
