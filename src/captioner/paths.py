@@ -6,6 +6,7 @@ Everything under `data`, `models` and `reports` is a DVC out and holds no absolu
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +123,14 @@ class Paths:
     def services(self) -> Path:
         """Which services are up, and where: ``services.json``."""
         return self.home / "services.json"
+
+    def service_url(self, name: str) -> str | None:
+        """Where the local stack's service `name` was last started, None when it is not up."""
+        try:
+            url = json.loads(self.services.read_text(encoding="utf-8"))[name]["url"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return url.rstrip("/") or None if isinstance(url, str) else None
 
     @property
     def workspace_lock(self) -> Path:

@@ -13,7 +13,6 @@ from typing import Any
 
 from captioner.errors import BadEnvironment, BadParams, CaptionerError, ServiceUnavailable
 from captioner.paths import Paths
-from captioner.records import read_json
 from captioner.settings import Settings
 
 LOCAL_REGION = "us-east-1"
@@ -126,11 +125,10 @@ def asking_account(settings: Settings, paths: Paths) -> Account:
 
 
 def _local_url(paths: Paths) -> str:
-    services = read_json(paths.services) if paths.services.exists() else {}
-    url = services.get(SERVICE, {}).get("url")
-    if not url:
+    url = paths.service_url(SERVICE)
+    if url is None:
         raise ServiceUnavailable(f"The local AWS is not up: {NOT_UP}.")
-    return str(url)
+    return url
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from captioner.errors import BadData, BadEnvironment, CaptionerError, ServiceUnavailable, WorkspaceBusy
 from captioner.paths import Paths
-from captioner.records import read_json
 from captioner.settings import Settings
 from captioner.workspace import workspace_lock
 
@@ -93,11 +92,10 @@ def _move(
 
 def local_s3(paths: Paths) -> str:
     """The URL of the local stack's S3. Raises ServiceUnavailable when it is not up."""
-    try:
-        services = read_json(paths.services)
-        return str(services["aws"]["url"])
-    except (BadData, KeyError, TypeError):
-        raise ServiceUnavailable("The local S3 is not up: start it with captioner up.") from None
+    url = paths.service_url("aws")
+    if url is None:
+        raise ServiceUnavailable("The local S3 is not up: start it with captioner up.")
+    return url
 
 
 def _with_repo(paths: Paths, use: Callable[[Repo], T], config: Mapping[str, Any] | None = None) -> T:

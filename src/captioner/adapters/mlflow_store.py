@@ -11,7 +11,6 @@ Knows nothing of runs, models or the gate. Named ``mlflow_*``, since a module ``
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import tempfile
@@ -51,7 +50,7 @@ def tracking_uri(settings: Settings, paths: Paths) -> str:
     """Where to track: the setting, else the local server when it answers, else its SQLite file."""
     if settings.mlflow_uri:
         return settings.mlflow_uri
-    url = local_server(paths)
+    url = paths.service_url("mlflow")
     if url and answers(url):
         return url
     return database_uri(paths)
@@ -65,7 +64,7 @@ def database_uri(paths: Paths) -> str:
 def artifact_folder(uri: str, paths: Paths) -> Path | None:
     """Where runs of the store at `uri` keep their files: beside the SQLite file; None lets a foreign server decide."""
     file = database_file(uri)
-    if file is None and uri == local_server(paths):
+    if file is None and uri == paths.service_url("mlflow"):
         file = database_file(database_uri(paths))
     return file.parent / "artifacts" if file else None
 
@@ -73,15 +72,6 @@ def artifact_folder(uri: str, paths: Paths) -> Path | None:
 def database_file(uri: str) -> Path | None:
     """The file of a SQLite URI, None for any other."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
-
-
-def local_server(paths: Paths) -> str | None:
-    """The URL that services.json has for MLflow, or None."""
-    try:
-        url = json.loads(paths.services.read_text(encoding="utf-8"))["mlflow"]["url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return url.rstrip("/") or None if isinstance(url, str) else None
 
 
 def answers(url: str, strict: bool = True) -> bool:

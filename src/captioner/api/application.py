@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -41,7 +42,7 @@ Fetch = Callable[[str, int], bytes]
 
 @dataclass(frozen=True)
 class Parts:
-    """What the application is made of; `bootstrap` wires it."""
+    """What the application is made of; `starting` wires it."""
 
     service: Service
     pages: Pages
@@ -83,6 +84,17 @@ def create_app(parts: Parts) -> FastAPI:
 def _captions(app: FastAPI, parts: Parts) -> None:
     service = parts.service
 
+    def admitted(
+        request: Request,
+        x_api_key: str | None = Header(default=None),
+        x_user_id: str | None = Header(default=None),
+        x_user_token: str | None = Header(default=None),
+    ) -> Caller:
+        """Whoever asks, when they may, and not too often. Raises Refusal."""
+        holder = parts.keys.holder(x_api_key)
+        parts.rates.take(holder or (request.client.host if request.client else "?"))
+        return caller(service.secret, x_user_id, x_user_token or request.cookies.get(COOKIE))
+
     @app.post("/v1/captions", response_model=CaptionAnswer, openapi_extra=JSON_OR_PICTURE, tags=["captions"])
     async def caption(
         request: Request,
@@ -90,15 +102,12 @@ def _captions(app: FastAPI, parts: Parts) -> None:
         beam: int | None = Query(default=None, ge=1, le=20, description="the search's width"),
         explain: bool = Query(default=False, description="tell where the network looked for each word"),
         keep_metadata: bool = Query(default=False, description="send EXIF and the like on to the endpoint"),
-        x_api_key: str | None = Header(default=None),
-        x_user_id: str | None = Header(default=None),
-        x_user_token: str | None = Header(default=None),
+        who: Caller = Depends(admitted),
         x_variant: str | None = Header(default=None, description="testers: champion or challenger"),
         x_source: str = Header(default="api", max_length=20, pattern="^[a-z0-9-]*$"),
     ) -> Response:
         """Caption one picture."""
         began = time.monotonic()
-        who = _admitted(parts, request, x_api_key, x_user_id, x_user_token)
         picture = await _picture(request, parts.fetch, keep_metadata)
         wish = Wish(beam, top, explain, x_variant, x_source)
         found = await run_in_threadpool(service.caption, picture, who, wish)
@@ -120,12 +129,9 @@ def _captions(app: FastAPI, parts: Parts) -> None:
     async def feedback(
         request: Request,
         inference_id: str,
-        x_api_key: str | None = Header(default=None),
-        x_user_id: str | None = Header(default=None),
-        x_user_token: str | None = Header(default=None),
+        who: Caller = Depends(admitted),
     ) -> Response:
         """Rate a caption, or give a better one. The same again changes nothing."""
-        who = _admitted(parts, request, x_api_key, x_user_id, x_user_token)
         body = await _read(request, 10_000)
         try:
             value = json.loads(body)
@@ -137,6 +143,10 @@ def _captions(app: FastAPI, parts: Parts) -> None:
 def _pages(app: FastAPI, parts: Parts) -> None:
     name, pages = parts.service.name, parts.pages
 
+    def keyed(x_api_key: str | None = Header(default=None)) -> None:
+        """Whoever reads needs a key as well. Raises Refusal."""
+        parts.keys.holder(x_api_key)
+
     @app.get("/v1/health", response_model=Health, tags=["about"])
     def health() -> Response:
         """Whether captions can be had."""
@@ -146,22 +156,19 @@ def _pages(app: FastAPI, parts: Parts) -> None:
         body = {"status": "ok" if ready else "no endpoint", "endpoint": found, "version": __version__}
         return JSONResponse(body, 200 if ready else 503)
 
-    @app.get("/v1/experiment", tags=["about"])
-    def experiment(x_api_key: str | None = Header(default=None)) -> Response:
+    @app.get("/v1/experiment", tags=["about"], dependencies=[Depends(keyed)])
+    def experiment() -> Response:
         """The experiment that runs, or the last one: its document, and what is known by now."""
-        parts.keys.holder(x_api_key)
         return JSONResponse(pages.experiment())
 
-    @app.get("/v1/models", tags=["about"])
-    def models(x_api_key: str | None = Header(default=None)) -> Response:
+    @app.get("/v1/models", tags=["about"], dependencies=[Depends(keyed)])
+    def models() -> Response:
         """Champion and challenger side by side, as they were last published."""
-        parts.keys.holder(x_api_key)
         return JSONResponse(pages.models())
 
-    @app.get("/v1/ledger", tags=["about"])
-    def ledger(n: int = Query(default=20, ge=1, le=200), x_api_key: str | None = Header(default=None)) -> Response:
+    @app.get("/v1/ledger", tags=["about"], dependencies=[Depends(keyed)])
+    def ledger(n: int = Query(default=20, ge=1, le=200)) -> Response:
         """The newest entries of the promotion ledger, newest last."""
-        parts.keys.holder(x_api_key)
         return JSONResponse({"entries": pages.ledger(n)})
 
 
@@ -185,8 +192,6 @@ def _errors(app: FastAPI) -> None:
         message = there.get(error.status_code, f"{request.method} is not taken here: {error.detail}.")
         return answer(Refusal(error.status_code, "not_found" if error.status_code == 404 else "bad_request", message))
 
-    from fastapi.exceptions import RequestValidationError
-
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
@@ -197,13 +202,6 @@ def _errors(app: FastAPI) -> None:
     async def bug(request: Request, error: Exception) -> Response:
         traceback.print_exception(error, file=sys.stderr)
         return answer(Refusal(500, "failed", "The API failed; its log says how."))
-
-
-def _admitted(parts: Parts, request: Request, key: str | None, user: str | None, token: str | None) -> Caller:
-    """Whoever asks, when they may, and not too often. Raises Refusal."""
-    holder = parts.keys.holder(key)
-    parts.rates.take(holder or (request.client.host if request.client else "?"))
-    return caller(parts.service.secret, user, token or request.cookies.get(COOKIE))
 
 
 def _for(who: Caller, response: Response) -> Response:

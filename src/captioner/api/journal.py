@@ -2,7 +2,7 @@
 
 One thread writes both. Exposures gather for a second, so that a request never waits for S3. Whoever gave feedback waits
 until it is durable; what comes while something is being written is written together (group commit). What could not be
-written is kept and tried again; `close` writes what is left. Knows nothing of S3.
+written is kept and tried again; `close` writes what is left, and says what it must drop. Knows nothing of S3.
 """
 
 from __future__ import annotations
@@ -27,13 +27,6 @@ PAUSE_S = 0.5
 
 
 @dataclass
-class Lost:
-    """What had to be dropped, and was said to be."""
-
-    exposures: int = 0
-
-
-@dataclass
 class _Words:
     said: Feedback
     done: Future[None] = field(default_factory=Future)
@@ -49,7 +42,7 @@ class Journal:
         self._wake = threading.Condition()
         self._writing = threading.Lock()
         self._closing = False
-        self.lost = Lost()
+        self.dropped = 0  # exposures, each of which was said
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
@@ -57,15 +50,15 @@ class Journal:
         """Log one exposure soon."""
         with self._wake:
             if len(self._shown) >= MOST:
-                self.lost.exposures += 1
-                _tell("exposure dropped", waiting=len(self._shown), dropped=self.lost.exposures)
+                self.dropped += 1
+                _tell("exposure dropped", waiting=len(self._shown), dropped=self.dropped)
                 return
             self._shown.append(exposure)
             if len(self._shown) >= OBJECT:
                 self._wake.notify()
 
     def say(self, feedback: Feedback) -> None:
-        """Log what a user said. Raises ServiceUnavailable when it could not be written: nothing was taken then."""
+        """Log what a user said. Raises ServiceUnavailable when that took too long: said again, it counts once."""
         words = _Words(feedback)
         with self._wake:
             self._said.append(words)
@@ -84,6 +77,15 @@ class Journal:
             self._write_feedback()
             self._write_exposures()
 
+    def try_flush(self) -> bool:
+        """Write all that waits, now. False when that failed, which is said: then it still waits."""
+        try:
+            self.flush()
+        except CaptionerError as error:
+            _tell("log not written, trying again", error=str(error), waiting=len(self._shown))
+            return False
+        return True
+
     def close(self) -> None:
         """Write what is left, for CLOSE_S at most, and end. What is lost then is said."""
         with self._wake:
@@ -96,8 +98,8 @@ class Journal:
                 self.flush()
             except CaptionerError as error:
                 if time.monotonic() > deadline:
-                    self.lost.exposures += len(self._shown)
-                    _tell("exposures lost", error=str(error), dropped=len(self._shown))
+                    self.dropped += len(self._shown)
+                    _tell("exposures dropped", error=str(error), dropped=len(self._shown))
                     return
                 time.sleep(PAUSE_S)
 
@@ -108,10 +110,7 @@ class Journal:
                     self._wake.wait(self._gather_s)
                 if self._closing:
                     return
-            try:
-                self.flush()
-            except CaptionerError as error:
-                _tell("log not written, trying again", error=str(error), waiting=len(self._shown))
+            if not self.try_flush():
                 time.sleep(PAUSE_S)
 
     def _write_exposures(self) -> None:

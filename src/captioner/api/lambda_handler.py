@@ -1,6 +1,7 @@
 """The same application as an AWS Lambda function behind API Gateway: ``captioner.api.lambda_handler.handler``.
 
-A Lambda may be frozen as soon as it has answered, so what was logged is written before each answer leaves.
+A Lambda may be frozen as soon as it has answered, so what was logged is written before each answer leaves. When S3 does
+not take it, the caller has their caption all the same, and the next request writes it.
 """
 
 from __future__ import annotations
@@ -30,5 +31,5 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request of API Gateway."""
     application, wired = started()
     answer: dict[str, Any] = application(event, context)
-    wired.service.journal.flush()
+    wired.service.journal.try_flush()
     return answer

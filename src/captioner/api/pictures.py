@@ -5,17 +5,14 @@ Judged by what it is, never by what it is called. What goes on to the endpoint h
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from captioner.api.metadata import stripped
 from captioner.api.refusals import Refusal
 from captioner.images import inspect
 from captioner.serve.pixels import png_of
+from captioner.serve.requests import decode_image, read_json
 
 MAX_BODY = 6_000_000  # of a request: a base64 picture of MAX_IMAGE, or a list of 224x224 pixels
 MAX_IMAGE = 4_000_000  # of a picture: base64 adds a third, and Lambda and SageMaker take 6 MB
@@ -36,30 +33,26 @@ class Picture:
 
 def from_json(body: bytes, fetch: Callable[[str, int], bytes], keep_metadata: bool = False) -> Picture:
     """``{"image"}`` (base64), ``{"image_url"}`` or the first API's ``{"data"}``, JSON of JSON as well."""
-    value = _value(body)
+    value = read_json(body)
     given = [key for key in _KEYS if isinstance(value, dict) and key in value]
     if len(given) != 1:
         raise Refusal(400, "bad_request", 'The body must be an object with "image" (base64), "image_url" or "data".')
     content = value[given[0]]
     if given[0] == "data":
-        return _picture(png_of(_value(content) if isinstance(content, str) else content), keep_metadata, first_api=True)
+        pixels = png_of(read_json(content) if isinstance(content, str) else content)
+        return from_bytes(pixels, keep_metadata, first_api=True)
+    if given[0] == "image":
+        return from_bytes(decode_image(content, "image"), keep_metadata)
     if not isinstance(content, str):
-        raise Refusal(400, "bad_request", f'"{given[0]}" must be text.')
-    if given[0] == "image_url":
-        return _picture(fetch(content, MAX_IMAGE), keep_metadata)
-    try:
-        return _picture(base64.b64decode(content, validate=True), keep_metadata)
-    except (binascii.Error, ValueError):
-        raise Refusal(400, "bad_request", '"image" is not base64.') from None
+        raise Refusal(400, "bad_request", '"image_url" must be text.')
+    return from_bytes(fetch(content, MAX_IMAGE), keep_metadata)
 
 
-def from_bytes(data: bytes, keep_metadata: bool = False) -> Picture:
-    """The picture that these bytes are."""
-    return _picture(data, keep_metadata)
+def from_bytes(data: bytes, keep_metadata: bool = False, first_api: bool = False) -> Picture:
+    """The picture that these bytes are, freed of metadata.
 
-
-def _picture(data: bytes, keep_metadata: bool, first_api: bool = False) -> Picture:
-    """Raises BadImage for what is no picture or has too many pixels, Refusal for a large one or another format."""
+    Raises BadImage for what is no picture or has too many pixels, Refusal for a large one or another format.
+    """
     if len(data) > MAX_IMAGE:
         raise Refusal(413, "too_large", f"The picture has {len(data)} bytes; {MAX_IMAGE} at most are taken.")
     info = inspect(data, "The picture")
@@ -70,12 +63,3 @@ def _picture(data: bytes, keep_metadata: bool, first_api: bool = False) -> Pictu
     width, height = (info.height, info.width) if turned else (info.width, info.height)
     sent = data if keep_metadata else stripped(data, info.orientation)
     return Picture(sent, kind, width, height, first_api)
-
-
-def _value(body: bytes | str) -> Any:
-    """The value of `body`. The first API's users send JSON of JSON: a text is read once more."""
-    try:
-        value = json.loads(body)
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        raise Refusal(400, "bad_request", "The body is not JSON.") from None

@@ -6,7 +6,7 @@ from typing import Any
 
 from captioner.errors import CaptionerError
 
-CODES = {400: "bad_request", 403: "forbidden", 404: "not_found", 422: "bad_request", 500: "failed", 503: "unavailable"}
+CODES = {400: "bad_request", 409: "conflict", 503: "unavailable"}  # of domain errors; any other has "failed"
 
 
 class Refusal(Exception):

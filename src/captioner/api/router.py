@@ -1,7 +1,7 @@
 """Which variant answers a user, and what happens when it cannot: assignment, retries, the champion in its place.
 
-While an experiment runs, the hash of the user decides and TargetVariant makes it so; without one the endpoint's weights
-do. Knows nothing of HTTP and nothing of AWS.
+While an experiment runs, its assignment decides and TargetVariant makes it so; without one the endpoint's weights do.
+Knows nothing of HTTP and nothing of AWS.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from captioner.api.refusals import Refusal, refusal_of
 from captioner.errors import BadEnvironment, BadImage, CaptionerError, ServiceUnavailable
-from captioner.experiment.assignment import assigned
 from captioner.experiment.document import Experiment
 from captioner.ledger import CHALLENGER, CHAMPION
 from captioner.ports import Answer, Runtime
@@ -26,10 +25,9 @@ BACKOFF_S = 0.1  # doubled with each try, and drawn anew between 0 and that
 
 @dataclass(frozen=True)
 class Routed:
-    """What the endpoint answered, and why it was that variant. `assigned` is "" where no experiment decided."""
+    """What the endpoint answered, and whether the champion did so in the challenger's place."""
 
     answer: Answer
-    assigned: str
     fallback: bool
 
 
@@ -81,16 +79,17 @@ class Router:
         body: bytes,
         content_type: str,
         inference_id: str,
-        user: str,
-        experiment: Experiment | None,
+        assigned: str,
         override: str | None,
         until: float,
     ) -> Routed:
-        """The answer for `user`, by `until` (of the clock). Raises Refusal; BadImage for a picture that is none."""
-        meant = assigned(experiment, user) if experiment else ""
-        target = override or meant or None
+        """The answer of the variant `override`, else `assigned`, else whichever the endpoint's weights choose.
+
+        By `until` (of the clock). Raises Refusal; BadImage for a picture that is none.
+        """
+        target = override or assigned or None
         try:
-            return Routed(self._persist(body, content_type, inference_id, target, until), meant, False)
+            return Routed(self._persist(body, content_type, inference_id, target, until), False)
         except BadImage:
             raise
         except CaptionerError as error:
@@ -98,7 +97,7 @@ class Router:
             if override or target == CHAMPION:
                 raise refusal_of(ServiceUnavailable(str(error))) from None
             answer = self._champion(body, content_type, inference_id, until, error)
-            return Routed(answer, meant, meant == CHALLENGER)
+            return Routed(answer, assigned == CHALLENGER)
 
     def _champion(
         self, body: bytes, content_type: str, inference_id: str, until: float, because: CaptionerError

@@ -60,13 +60,12 @@ class Service:
         if wish.variant is not None and wish.variant not in ALIASES:
             raise Refusal(400, "bad_variant", f"X-Variant must be one of: {', '.join(ALIASES)}.")
         experiment = self._current.running()
+        meant = assigned(experiment, caller.pseudonym) if experiment else ""
         body, kind = _body(picture, wish)
         inference_id, at, began = new_id(self.secret, self._clock()), self._now(), time.monotonic()
         status, routed = 500, None
         try:
-            routed = self._router.ask(
-                body, kind, inference_id, caller.pseudonym, experiment, wish.variant, began + DEADLINE_S
-            )
+            routed = self._router.ask(body, kind, inference_id, meant, wish.variant, began + DEADLINE_S)
             status = 200
         except Refusal as error:
             status = error.status
@@ -76,10 +75,10 @@ class Service:
             raise
         finally:
             took = (time.monotonic() - began) * 1000
-            shown = _exposure(inference_id, at, caller, experiment, routed, status, took)
+            shown = _exposure(inference_id, at, caller, experiment, meant, routed, status, took)
             facts = {"type": picture.format.lower(), "source": wish.source}
             self.journal.show(replace(shown, override=wish.variant is not None, facts=facts))
-        return _answer(inference_id, picture, experiment, routed, wish, took)
+        return _answer(inference_id, picture, experiment, meant, routed, wish, took)
 
     def feedback(self, inference_id: str, value: Any, caller: Caller) -> dict[str, Any]:
         """The answer of ``POST …/feedback``, once what was said is durable. Saying it again changes nothing."""
@@ -106,11 +105,11 @@ def _exposure(
     at: str,
     caller: Caller,
     experiment: Experiment | None,
+    meant: str,
     routed: Routed | None,
     status: int,
     took: float,
 ) -> Exposure:
-    meant = assigned(experiment, caller.pseudonym) if experiment else ""
     shown = Exposure(
         inference_id,
         at,
@@ -136,7 +135,13 @@ def _exposure(
 
 
 def _answer(
-    inference_id: str, picture: Picture, experiment: Experiment | None, routed: Routed, wish: Wish, took: float
+    inference_id: str,
+    picture: Picture,
+    experiment: Experiment | None,
+    meant: str,
+    routed: Routed,
+    wish: Wish,
+    took: float,
 ) -> dict[str, Any]:
     body: Mapping[str, Any] = routed.answer.body
     captions = [{key: body[key] for key in ("caption", "log_probability")}, *body.get("alternatives", [])]
@@ -146,7 +151,7 @@ def _answer(
         "log_probability": body["log_probability"],
         "captions": [{**one, "probability": math.exp(one["log_probability"])} for one in captions],
         "variant": routed.answer.variant,
-        "assigned": routed.assigned or None,
+        "assigned": meant or None,
         "fallback": routed.fallback,
         "override": wish.variant is not None,
         "experiment": experiment.id if experiment else None,

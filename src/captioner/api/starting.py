@@ -44,9 +44,9 @@ def endpoint(settings: Settings, root: Path) -> str:
     """The endpoint that is asked: the setting's, else that of params.yaml. Raises BadParams."""
     if settings.api_endpoint:
         return settings.api_endpoint
-    from captioner.params import load_params
+    from captioner.bootstrap import open_app
 
-    return f"captioner-{load_params(root / 'params.yaml').acquire.dataset}"
+    return open_app(root).name
 
 
 def secret(settings: Settings, paths: Paths) -> str:

@@ -30,16 +30,13 @@ def add(verb: Add) -> None:
 
 def _web(options: argparse.Namespace) -> None:
     from captioner.paths import Paths
-    from captioner.records import read_json
     from captioner.settings import Settings
 
     if importlib.util.find_spec("streamlit") is None:
         raise BadEnvironment("The web app needs streamlit: install captioner with its extra 'web'.")
     root = Path.cwd()
     settings = Settings.from_env(root)
-    services = Paths.of(root, settings).services
-    here = read_json(services).get("api", {}).get("url") if services.exists() else None
-    url = settings.web_api or here
+    url = settings.web_api or Paths.of(root, settings).service_url("api")
     if not url:
         raise BadEnvironment("There is no REST API here: `captioner up` first, or name one in CAPTIONER_WEB_API.")
     app = Path(__file__).resolve().parents[1] / "web" / "app.py"
@@ -52,6 +49,6 @@ def _web(options: argparse.Namespace) -> None:
         str(app),
         *(f"--{name}={value}" for name, value in named.items()),
     ]
-    os.environ["CAPTIONER_WEB_API"] = str(url)
+    os.environ["CAPTIONER_WEB_API"] = url
     print(f"The web app: http://{options.host}:{options.port} (in front of {url})", flush=True)
     os.execv(sys.executable, command)

@@ -32,7 +32,7 @@ def parse(content_type: str, body: bytes) -> CaptionRequest:
     """Read a body of one of IMAGE_TYPES or JSON_TYPE. Raises BadInput with one sentence."""
     if content_type in IMAGE_TYPES:
         return CaptionRequest((body,))
-    value = _json(body)
+    value = read_json(body)
     if isinstance(value, list):
         return CaptionRequest((png_of(value),))
     if not isinstance(value, dict) or ("image" in value) == ("images" in value):
@@ -48,18 +48,18 @@ def parse(content_type: str, body: bytes) -> CaptionRequest:
     if not isinstance(explain, bool):
         raise BadInput('"explain" must be true or false.')
     if "image" in value:
-        return CaptionRequest((_decode(value["image"], "image"),), beam=beam, top=top, explain=explain)
+        return CaptionRequest((decode_image(value["image"], "image"),), beam=beam, top=top, explain=explain)
     if explain:
         raise BadInput('"explain" goes with one "image".')
     images = value["images"]
     if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
         raise BadInput(f'"images" must be a list of 1 to {MAX_IMAGES} texts.')
-    decoded = tuple(_decode(image, f"images[{index}]") for index, image in enumerate(images))
+    decoded = tuple(decode_image(image, f"images[{index}]") for index, image in enumerate(images))
     return CaptionRequest(decoded, batch=True, beam=beam, top=top)
 
 
-def _json(body: bytes) -> Any:
-    """The value of `body`. The first API's users send JSON of JSON: a text is read once more."""
+def read_json(body: bytes | str) -> Any:
+    """The value of `body`. The first API's users send JSON of JSON: a text is read once more. Raises BadInput."""
     try:
         value = json.loads(body)
         return json.loads(value) if isinstance(value, str) else value
@@ -67,7 +67,8 @@ def _json(body: bytes) -> Any:
         raise BadInput("The body is not JSON.") from None
 
 
-def _decode(value: Any, name: str) -> bytes:
+def decode_image(value: Any, name: str) -> bytes:
+    """The bytes of the base64 text `value`, which is called `name`. Raises BadInput."""
     if not isinstance(value, str):
         raise BadInput(f'"{name}" must be base64 text.')
     try:
