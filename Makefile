@@ -10,7 +10,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help caption run down profile deploy test conformance check format lock bench
+.PHONY: help caption run down profile deploy api test conformance check format lock bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,10 @@ profile: ## put profiles/$(NAME).yaml into params.yaml: make profile NAME=flickr
 deploy: ## bring the endpoint in line with the registry; CAPTIONER_AWS=real means AWS itself
 	@$(SETUP) pipeline
 	@$(BIN)/captioner deploy
+
+api: ## set up, then the code of the REST API for AWS Lambda: dist/captioner-api.zip (docs/aws.md)
+	@$(SETUP) local
+	@$(BIN)/python scripts/lambda_zip.py
 
 test: ## set up, then all tests; JOBS=2 runs two at once (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
