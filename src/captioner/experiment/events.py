@@ -21,7 +21,7 @@ class Exposure:
 
     `experiment` is "" where none was running, `assigned` then too. `share` is the challenger's at that moment.
     `variant` answered ("" when nobody did: `status` says how it failed); it is not the assigned one when that was
-    down (`fallback`) or when a tester asked for another (`override`): neither counts in a verdict. `latency_ms` is the
+    down (`fallback`: an error of the assigned one) or when a tester asked for another (`override`: not counted). `latency_ms` is the
     endpoint's, as the router measured it. `facts` are what slices are made of: {"type": "jpeg", "source": "web"}.
     """
 
