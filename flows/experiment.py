@@ -37,7 +37,7 @@ class Answer(RunInput):
 @task(task_run_name="look", **PATIENT)
 def look() -> Status:
     """What is known by now, published where the pages read it."""
-    return experimenting.status()
+    return experimenting.look()
 
 
 @task(task_run_name="act", **PATIENT)
@@ -66,5 +66,5 @@ def experiment() -> dict[str, Any] | State[None]:
         )
         if not said.go_on:
             return Completed(name="Not confirmed", message=said.reason or "A person said no; the experiment runs on.")
-        why = said.reason
+        why = f"Confirmed by a person: {said.reason or 'no reason given'}."
     return act(found, why)

@@ -24,6 +24,7 @@ from captioner.ledger import Cause, Entry, Snapshot, Verified, entry_of, snapsho
 from captioner.paths import Paths
 from captioner.ports import Document, Documents, Registry
 from captioner.records import read_json, write_json
+from captioner.release.names import ledger_prefix
 from captioner.workspace import one_at_a_time
 
 TAG = "captioner.ledger"
@@ -248,7 +249,7 @@ class Book:
         return f"{machine()}:{self._paths.home}"
 
     def _key(self, name: str) -> str:
-        return f"ledger/{self.name}/{name}"
+        return f"{ledger_prefix(self.name)}{name}"
 
     def _claim_key(self) -> str:
         return f"ledger-underway/{self.name}.json"

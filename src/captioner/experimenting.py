@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-from captioner.bootstrap import open_app, promote, ramp
+from captioner.bootstrap import App, open_app, promote, ramp
+from captioner.errors import CaptionerError
 from captioner.ledger import Cause
 from captioner.stages import experiment as stage
+from captioner.stages import experiment_run
 
 
 def start(cause: Cause, root: Path | None = None) -> stage.Started:
@@ -18,19 +21,28 @@ def start(cause: Cause, root: Path | None = None) -> stage.Started:
 def stop(cause: Cause, root: Path | None = None) -> stage.Ended:
     """End the running experiment without a verdict."""
     app = open_app(root)
-    return stage.stop(app.experiments(), app.release(), cause)
+    ended = stage.stop(app.experiments(), app.release(), cause)
+    _last_look(app)
+    return ended
 
 
 def status(root: Path | None = None) -> stage.Status:
     """Look at the running or the last experiment, and publish what was seen."""
     app = open_app(root)
-    return stage.status(app.experiments(), app.documents(), app.settings.mlflow_uri or "")
+    found = stage.look(app.experiments())
+    stage.publish(found, app.name, app.documents())
+    return found
+
+
+def look(root: Path | None = None) -> stage.Status:
+    """The same, and onto the experiment's run in MLflow: what the hourly flow does."""
+    return _look(open_app(root))
 
 
 def act(found: stage.Status, cause: Cause, root: Path | None = None) -> stage.Act:
     """Ramp, promote or reject, as what was found says. Returns what was done."""
     app = open_app(root)
-    return stage.act(
+    done = stage.act(
         found,
         app.endpoint(),
         app.experiments(),
@@ -39,3 +51,18 @@ def act(found: stage.Status, cause: Cause, root: Path | None = None) -> stage.Ac
         ramp=lambda because, share: ramp(because, [100 * share], root=root),
         promote=lambda because: promote(because, root),
     )
+    if done.what in stage.ENDS:
+        _last_look(app)
+    return done
+
+
+def _look(app: App) -> stage.Status:
+    found = stage.look(app.experiments())
+    stage.publish(found, app.name, app.documents(), experiment_run.record(found, app.tracker(), app.paths))
+    return found
+
+
+def _last_look(app: App) -> None:
+    # It is over, whether MLflow answers or not; the next look writes down what this one could not.
+    with suppress(CaptionerError):
+        _look(app)

@@ -20,7 +20,7 @@ from captioner.experiment.events import EXPOSURES, FEEDBACK, Exposure, Feedback,
 from captioner.experimentparams import ExperimentParams
 from captioner.ledger import CHALLENGER, CHAMPION, Model
 from captioner.ports import Document, Documents, Events
-from captioner.release.names import experiment_key
+from captioner.release.names import ended_key, experiment_key
 
 Event = TypeVar("Event", Exposure, Feedback)
 
@@ -73,7 +73,7 @@ class Experiments:
                 raise BadInput(f"No experiment is running on {self.name}.")
             ended = replace(running, state=STOPPED, ended=stamp(self._now()), outcome=outcome, why=why)
             # The copy first: whoever is killed in between ends it once more, and the copy is the one that counts.
-            self._documents.create(f"experiments/{self.name}/{running.id}.json", as_document(ended))
+            self._documents.create(ended_key(self.name, running.id), as_document(ended))
             if self._put(ended, before):
                 return ended
         raise GateFailed(f"The experiment on {self.name} is being written all the time: try again.")

@@ -158,6 +158,20 @@ def caption_lengths(path: Path) -> bytes:
     return _png(figure)
 
 
+def difference_over_time(rows: Sequence[Report]) -> bytes:
+    """An experiment's difference with its interval over the users who have rated; rows without one are left out."""
+    shown = [row for row in rows if row["low"] is not None]
+    users = [row["users"] for row in _rows(shown, "There is no interval yet")]
+    figure, (axes,) = _axes("Mean rating, challenger minus champion")
+    axes.fill_between(
+        users, [row["low"] for row in shown], [row["high"] for row in shown], color=COLOURS[0], alpha=0.2, linewidth=0
+    )
+    axes.plot(users, [row["difference"] for row in shown], color=COLOURS[0])
+    axes.axhline(0.0, color=INK, linestyle="--", linewidth=1)
+    axes.set_xlabel("users who have rated")
+    return _png(figure)
+
+
 def _axes(*titles: str, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
     from matplotlib.figure import Figure
 

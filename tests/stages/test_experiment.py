@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,10 +21,12 @@ from captioner.ledger import CHALLENGER, CHAMPION, Cause, Model
 from captioner.params import load_params
 from captioner.paths import Paths
 from captioner.ports import EndpointState, ModelVersion, Variant
+from captioner.release.names import status_key
 from captioner.stages import experiment as stage
+from captioner.stages.experiment_run import record
 from captioner.stages.moving import Release
 from tests.experiment.worlds import START, logs
-from tests.fakes import FakeDocuments, FakeEndpoint, FakeEvents, FakeRegistry
+from tests.fakes import FakeDocuments, FakeEndpoint, FakeEvents, FakeRegistry, FakeTracker
 
 NAME = "captioner-sample"
 WHO = Cause("the tests", "to see")
@@ -91,7 +94,7 @@ class World:
             self.done.append(("promote", cause.why, marked))
             self.endpoint.arms = {CHAMPION: B}
 
-        found = found or stage.status(self.experiments, self.documents)
+        found = found or stage.look(self.experiments)
         return stage.act(found, self.endpoint, self.experiments, self.release, WHO, ramp, promote)
 
     def entries(self) -> list[dict[str, Any]]:
@@ -187,7 +190,7 @@ def test_the_verdict_is_there_before_the_promotion_that_it_is_the_evidence_of(wo
 def test_an_experiment_that_was_stopped_while_a_person_was_asked_is_not_acted_on(world: World) -> None:
     world.rate(world.start(), better=0.6)
     world.hours = 31.0
-    seen = stage.status(world.experiments, world.documents)
+    seen = stage.look(world.experiments)
     stage.stop(world.experiments, world.release, WHO)
     following = world.start()
     assert world.look(seen).what == "nothing"
@@ -260,15 +263,40 @@ def test_stopping_by_hand(world: World) -> None:
 
 
 def test_the_status_is_published_and_can_be_read(world: World) -> None:
-    before = stage.status(world.experiments, world.documents)
+    before = stage.look(world.experiments)
+    stage.publish(before, NAME, world.documents)
     assert "There has been no experiment" in before.render()
     world.rate(world.start(), better=0.6)
     world.hours = 31.0
-    found = stage.status(world.experiments, world.documents, "http://mlflow")
-    published = world.documents.read(f"experiments/{NAME}/status.json")
+    found = stage.look(world.experiments)
+    stage.publish(found, NAME, world.documents, "http://mlflow")
+    stage.publish(found, NAME, world.documents)  # by somebody who does not know the run
+    published = world.documents.read(status_key(NAME))
     assert published is not None
     assert published.value == {**found.as_json(), "links": {"mlflow": "http://mlflow"}}
     text = found.render()
     assert "verdict       promote" in text
     assert "●" in text
     assert "sample ratio" in text
+
+
+def test_each_look_goes_onto_the_run_in_mlflow_until_it_is_over(world: World, paths: Paths) -> None:
+    tracker = FakeTracker()
+    assert record(stage.look(world.experiments), tracker, paths) == ""
+    one = world.start()
+    world.rate(one, better=0.6)
+    world.hours = 20.0
+    assert record(stage.look(world.experiments), tracker, paths) == "http://mlflow/run-1"
+    world.hours = 31.0
+    seen = stage.look(world.experiments)
+    assert world.look(seen).what == "promote"
+    for _ in range(2):
+        record(stage.look(world.experiments), tracker, paths)
+    (run,) = tracker.runs
+    assert run.kept_params["experiment"]["effect"] == world.params.effect
+    assert run.kept_tags["captioner.experiment_outcome"] == "promote"
+    assert run.status == "finished"
+    assert run.files["experiment/difference.png"].startswith(b"\x89PNG")
+    assert json.loads(run.files["experiment/analysis.json"])["analysis"]["verdict"] == "promote"
+    lows = [values["difference_low"] for _, values in run.history if "difference_low" in values]
+    assert len(lows) == 2  # one for each look, none after the end

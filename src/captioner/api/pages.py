@@ -11,6 +11,7 @@ from captioner.experiment.analysis import as_json
 from captioner.experiment.document import as_document
 from captioner.experiments import Experiments
 from captioner.ports import Documents
+from captioner.release.names import ledger_prefix, models_key, status_key
 
 FRESH_S = 5.0
 
@@ -34,16 +35,16 @@ class Pages:
 
     def models(self) -> dict[str, Any]:
         """What was last published of champion and challenger."""
-        found = self._documents.read(f"experiments/{self._experiments.name}/models.json")
+        found = self._documents.read(models_key(self._experiments.name))
         return dict(found.value) if found else {"as_of": None, "models": {}, "gallery": []}
 
     def ledger(self, count: int) -> list[Any]:
         """The newest `count` entries of the ledger, newest last."""
-        keys = self._documents.keys(f"ledger/{self._experiments.name}/")[-count:]
+        keys = self._documents.keys(ledger_prefix(self._experiments.name))[-count:]
         return [found.value for found in map(self._documents.read, keys) if found]
 
     def _experiment(self) -> dict[str, Any]:
-        published = self._documents.read(f"experiments/{self._experiments.name}/status.json")
+        published = self._documents.read(status_key(self._experiments.name))
         links = published.value.get("links", {}) if published else {}
         experiment = self._experiments.current()
         if experiment is None:

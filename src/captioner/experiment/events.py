@@ -21,8 +21,8 @@ class Exposure:
 
     `experiment` is "" where none was running, `assigned` then too. `share` is the challenger's at that moment.
     `variant` answered ("" when nobody did: `status` says how it failed); it is not the assigned one when that was
-    down (`fallback`: an error of the assigned one) or when a tester asked for another (`override`: not counted). `latency_ms` is the
-    endpoint's, as the router measured it. `facts` are what slices are made of: {"type": "jpeg", "source": "web"}.
+    down (`fallback`: an error of the assigned one) or when a tester asked for another (`override`: not counted).
+    `latency_ms` is the endpoint's, as the router measured it. `facts` are what slices are made of: {"type": "jpeg"}.
     """
 
     inference_id: str

@@ -68,5 +68,25 @@ def experiment_key(endpoint: str) -> str:
     return f"experiments/{endpoint}/running.json"
 
 
+def ended_key(endpoint: str, experiment: str) -> str:
+    """The document of an experiment that is over, kept for good."""
+    return f"experiments/{endpoint}/{experiment}.json"
+
+
+def status_key(endpoint: str) -> str:
+    """What was last seen of the running or the last experiment, for pages that cannot look."""
+    return f"experiments/{endpoint}/status.json"
+
+
+def models_key(endpoint: str) -> str:
+    """Champion and challenger side by side, for pages that reach no registry."""
+    return f"experiments/{endpoint}/models.json"
+
+
+def ledger_prefix(endpoint: str) -> str:
+    """Below this lie the ledger's entries, by number, and the claim."""
+    return f"ledger/{endpoint}/"
+
+
 def hashed(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

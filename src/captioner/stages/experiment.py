@@ -12,16 +12,17 @@ from typing import Any
 
 from captioner.errors import BadInput, GateFailed
 from captioner.experiment.analysis import Analysis, as_json
-from captioner.experiment.document import Experiment, as_document
+from captioner.experiment.document import STOPPED, Experiment, as_document
 from captioner.experiment.showing import render
 from captioner.experiment.verdict import CONTINUE, PROMOTE, REJECT
 from captioner.experimentparams import ExperimentParams
 from captioner.experiments import Experiments, params_of
 from captioner.ledger import CHALLENGER, CHAMPION, Cause, Model
 from captioner.ports import Documents, Endpoint
+from captioner.release.names import status_key
 from captioner.stages.moving import Release
 
-STOPPED = "stopped"
+ENDS = (PROMOTE, REJECT, STOPPED)  # the acts after which no experiment runs
 
 
 @dataclass(frozen=True)
@@ -103,16 +104,24 @@ def stop(experiments: Experiments, release: Release, cause: Cause) -> Ended:
     return Ended(ended)
 
 
-def status(experiments: Experiments, documents: Documents, mlflow: str = "") -> Status:
-    """Look, and publish what was seen at ``experiments/ENDPOINT/status.json``, for pages that cannot look."""
+def look(experiments: Experiments) -> Status:
+    """What is known of the running or the last experiment by now."""
     experiment = experiments.current()
-    found = Status(experiment, experiments.look(experiment) if experiment else None)
-    key = f"experiments/{experiments.name}/status.json"
+    return Status(experiment, experiments.look(experiment) if experiment else None)
+
+
+def publish(found: Status, endpoint: str, documents: Documents, mlflow: str = "") -> None:
+    """What was seen, for pages that cannot look. `mlflow`: the experiment's run; "" keeps what was published before."""
+    before = documents.read(status_key(endpoint))
+    if before and not mlflow and found.experiment:
+        last = before.value["experiment"] or {}
+        mlflow = before.value["links"]["mlflow"] if last.get("id") == found.experiment.id else ""
     value = {**found.as_json(), "links": {"mlflow": mlflow}}
-    before = documents.read(key)
     # Whoever else publishes at the same moment saw the same.
-    _ = documents.replace(key, value, before.tag) if before else documents.create(key, value)
-    return found
+    if before:
+        documents.replace(status_key(endpoint), value, before.tag)
+    else:
+        documents.create(status_key(endpoint), value)
 
 
 def next_act(found: Status, served: dict[str, Model]) -> Act:
@@ -159,10 +168,10 @@ def act(
         return Act("nothing", "The experiment that was looked at does not run any more.")
     served = _arms(endpoint, experiments.name)
     one = next_act(found, served)
-    because = Cause(cause.who, one.why)
+    because = Cause(cause.who, f"{one.why} {cause.why}".strip())
     if one.what == "ramp" and one.share is not None:
         ramp(because, one.share)
-    if one.what not in (PROMOTE, REJECT, STOPPED):
+    if one.what not in ENDS:
         return one
     if one.what != STOPPED:
         _mark(release, experiment, one)
