@@ -118,7 +118,7 @@ class FakeRegistry:
         return _written(folder / "model.tar.gz", self.artifacts[model.name, model.version])
 
     def fetch_predictions(self, model: ModelVersion, folder: Path) -> Path:
-        _, run_id, path = model.tags["captioner.predictions"].split("/", 2)
+        _, run_id, path = model.tags.get("captioner.predictions", "runs:/none/").split("/", 2)
         run = next((run for run in self.tracker.runs if run.id == run_id), None)
         if run is None or path not in run.files:
             raise BadData(f"Version {model.version} of {model.name} has no predictions.")

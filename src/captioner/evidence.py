@@ -20,6 +20,7 @@ from captioner.gate import Evidence, Slice
 from captioner.metrics import bleu_statistics, cider_each
 from captioner.params import RegisterParams
 from captioner.paths import Paths
+from captioner.ports import ModelVersion
 from captioner.records import ImageRecord, Prediction, read_json, read_manifest, read_predictions
 
 EACH = {"cider": cider_each, "bleu_4": bleu_statistics}
@@ -150,3 +151,19 @@ def per_image(
 ) -> npt.NDArray[np.float64]:
     """What the gate's metric is made of, a row for each image: see `gate.Evidence`."""
     return np.asarray(EACH[params.metric](captions, list(references.values())), np.float64)
+
+
+def evidence_of(model: ModelVersion) -> dict[str, Any]:
+    """What the version's tags say for it: the run, the gate, the scores on the test set, an experiment's verdict."""
+    told = {
+        "version": model.version,
+        "run": model.run_id,
+        "gate": model.tags.get("captioner.gate", "never judged by captioner's gate"),
+        "test": {
+            name.removeprefix("captioner.test."): value
+            for name, value in sorted(model.tags.items())
+            if name.startswith("captioner.test.")
+        },
+        "experiment": model.tags.get("captioner.experiment", ""),
+    }
+    return {name: value for name, value in told.items() if value}

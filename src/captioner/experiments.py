@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from captioner.clock import stamp
 from captioner.errors import BadInput, GateFailed
 from captioner.experiment.analysis import Analysis, analyse
 from captioner.experiment.document import RUNNING, STOPPED, Experiment, as_document, experiment_of
@@ -36,7 +37,7 @@ class Experiments:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._documents, self._events, self.name, self._now = documents, events, name, now
-        self._read: dict[str, list[Any]] = {}
+        self._read: dict[str, dict[str, list[Any]]] = {}  # log → key → what it holds
 
     def current(self) -> Experiment | None:
         """The one that runs, or the last one that did. Raises BadData for a document that is none."""
@@ -91,12 +92,11 @@ class Experiments:
         )
 
     def _logged(self, log: str, kind: type[Event], since: datetime) -> list[Event]:
-        found: list[Event] = []
+        before, now = self._read.get(log, {}), {}
         for key in self._events.keys(log, self.name, since):
-            if key not in self._read:
-                self._read[key] = [event_of(kind, line) for line in self._events.lines(key)]
-            found += self._read[key]
-        return found
+            now[key] = before[key] if key in before else [event_of(kind, line) for line in self._events.lines(key)]
+        self._read[log] = now  # not what an earlier experiment left
+        return [event for events in now.values() for event in events]
 
     def _put(self, experiment: Experiment, before: Document | None) -> bool:
         key, value = experiment_key(self.name), as_document(experiment)
@@ -106,8 +106,3 @@ class Experiments:
 def params_of(experiment: Experiment) -> ExperimentParams:
     """What the experiment was started with."""
     return ExperimentParams.model_validate_json(json.dumps(experiment.design))
-
-
-def stamp(at: datetime) -> str:
-    """UTC, ISO 8601, to the millisecond."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

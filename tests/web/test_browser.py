@@ -98,6 +98,15 @@ def test_several_pictures_at_once_on_a_phone_and_one_that_is_none(browser: Page,
     looks(browser, "phone")
 
 
+def test_an_example_for_whoever_has_no_picture_at_hand(browser: Page, app: str) -> None:
+    browser.set_viewport_size({"width": 1100, "height": 900})
+    browser.goto(app)
+    browser.get_by_role("tab", name="An example").click(timeout=30_000)
+    browser.get_by_text("Cat", exact=True).click()
+    expect(browser.get_by_role("heading", name="a dog of the")).to_be_visible(timeout=30_000)
+    looks(browser, "example")
+
+
 def test_the_keyboard_alone_is_enough_for_a_rating(browser: Page, app: str, world: World) -> None:
     browser.set_viewport_size({"width": 1100, "height": 900})
     browser.goto(app)

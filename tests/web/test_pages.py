@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 
 import pytest
@@ -9,8 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from captioner.errors import BadInput, ServiceUnavailable
 from captioner.ledger import CHALLENGER, CHAMPION
+from captioner.release.names import models_key
 from captioner.web.client import Client
 from captioner.web.experiment_page import arms, chart
+from captioner.web.models_page import side_by_side
 from tests.api.conftest import World, picture
 
 
@@ -26,6 +29,13 @@ def experiment_page(url: str) -> None:
     from captioner.web.client import Client
 
     experiment_page.show(Client(url))
+
+
+def models_page(url: str) -> None:
+    from captioner.web import models_page
+    from captioner.web.client import Client
+
+    models_page.show(Client(url))
 
 
 def opened(page: Callable[[str], None], url: str) -> AppTest:
@@ -99,10 +109,37 @@ def test_the_figures_are_the_analysis_own() -> None:
     assert [one["mark"]["type"] for one in (band, line, zero)] == ["area", "line", "rule"]
 
 
+def test_the_models_page_before_and_after_a_deployment(api: str, world: World) -> None:
+    page = opened(models_page, api)
+    assert not page.exception
+    assert "Nothing has been deployed" in page.info[0].value
+
+    scores = {"bleu_4": "24.1000", "cider": "59.8600", "distinct": "0.8000"}
+    arms = {
+        CHAMPION: {"version": "1", "digest": "a" * 64, "gate": "passed", "test": scores, "run": "r1"},
+        CHALLENGER: {"version": "2", "digest": "b" * 64, "gate": "passed", "test": {}},
+    }
+    gallery = [
+        {"id": "1.jpg", "picture": None, CHAMPION: "a dog", CHALLENGER: "a cat", "people": ["a small dog"]},
+        {"id": "2.jpg", "picture": b64encode(picture()).decode(), CHAMPION: "x", CHALLENGER: "y", "people": []},
+    ]
+    value = {"as_of": "now", "models": arms, "compared": 9, "differ": 2, "gallery": gallery}
+    world.documents.create(models_key("captioner-sample"), value)
+    page = page.run()
+    assert not page.exception
+    said = " ".join(one.value for one in page.markdown)
+    assert "disagree on 2 of 9 test images" in said
+    assert "a small dog" in said
+    shown = side_by_side(arms)
+    assert shown["champion (version 1)"]["BLEU-4"] == "24.1"
+    assert shown["champion (version 1)"]["distinct captions"] == "80%"
+    assert shown["challenger (version 2)"]["CIDEr"] == "–"
+
+
 def test_the_caption_page_opens_with_all_its_ways_in(api: str) -> None:
     page = opened(caption_page, api)
     assert not page.exception
-    assert [one.label for one in page.tabs] == ["From a file", "From a URL", "From the camera"]
+    assert [one.label for one in page.tabs] == ["From a file", "An example", "From a URL", "From the camera"]
 
 
 def test_a_url_that_is_refused_is_said_on_the_page(api: str) -> None:

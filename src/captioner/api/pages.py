@@ -36,7 +36,7 @@ class Pages:
     def models(self) -> dict[str, Any]:
         """What was last published of champion and challenger."""
         found = self._documents.read(models_key(self._experiments.name))
-        return dict(found.value) if found else {"as_of": None, "models": {}, "gallery": []}
+        return dict(found.value) if found else {"as_of": None, "models": {}, "compared": 0, "differ": 0, "gallery": []}
 
     def ledger(self, count: int) -> list[Any]:
         """The newest `count` entries of the ledger, newest last."""

@@ -17,11 +17,11 @@ from captioner.api.pictures import Picture
 from captioner.api.refusals import Refusal
 from captioner.api.router import Current, Routed, Router
 from captioner.api.users import Caller
+from captioner.clock import stamp
 from captioner.errors import CaptionerError
 from captioner.experiment.assignment import assigned
 from captioner.experiment.document import Experiment
 from captioner.experiment.events import Exposure, Feedback
-from captioner.experiments import stamp
 from captioner.ledger import ALIASES
 
 DEADLINE_S = 24.0  # API Gateway gives up after 29 s

@@ -9,9 +9,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from captioner.clock import stamp
 from captioner.experiment.comparing import MEASURES, Comparison, Moment, compared
 from captioner.experiment.document import Experiment
 from captioner.experiment.events import Exposure, Feedback
@@ -92,7 +93,7 @@ def analyse(
     ended = datetime.fromisoformat(experiment.ended) if experiment.ended else now
     runtime = (ended - datetime.fromisoformat(experiment.started)).total_seconds() / 3600
     return Analysis(
-        as_of=now.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        as_of=stamp(now),
         verdict=judged(rating, guardrails, ratio, params, planned, runtime),
         arms={"champion": _arm(False, log, metrics, guards), "challenger": _arm(True, log, metrics, guards)},
         rating=rating,

@@ -9,8 +9,9 @@ import json
 import sys
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TextIO
+
+from captioner.clock import stamp
 
 
 @dataclass
@@ -38,8 +39,7 @@ class Journal:
 
     def write(self, event: str, **fields: Any) -> None:
         """One line: when, what, which model, and `fields`."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = json.dumps({"time": now, "event": event, "model": self._model, **fields}, ensure_ascii=False)
+        line = json.dumps({"time": stamp(), "event": event, "model": self._model, **fields}, ensure_ascii=False)
         stream = self._stream or sys.stdout
         with self._lock:
             stream.write(line + "\n")

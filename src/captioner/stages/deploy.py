@@ -8,11 +8,12 @@ port.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from captioner.errors import BadData, BadInput, GateFailed
+from captioner.errors import BadData, BadInput, CaptionerError, GateFailed
 from captioner.ledger import CHALLENGER, CHAMPION
 from captioner.lineage import git_state
 from captioner.params import DeployParams
@@ -23,6 +24,7 @@ from captioner.release.facts import Live, Wanted, WantedVariant
 from captioner.release.names import experiment_key
 from captioner.release.plan import Plan
 from captioner.release.plan import plan as planned
+from captioner.stages import compare
 from captioner.workspace import one_at_a_time
 
 GATE = "captioner.gate"  # the tag in which register keeps what the gate said
@@ -95,6 +97,9 @@ def run(
     steps = tuple(dict.fromkeys(step.operation for step in todo.steps))
     report = DeployReport(name, after.status, after.config, changed, tuple(after.variants), todo.warnings, steps)
     write_json(report_path(paths), {**asdict(report), "markdown": report.markdown()})
+    if documents is not None:
+        with suppress(CaptionerError):  # a page that is out of date is no reason to fail
+            compare.publish(paths, registry, documents, name)
     return report
 
 

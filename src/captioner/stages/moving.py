@@ -13,6 +13,7 @@ from typing import Any
 
 from captioner.book import Book, Claim
 from captioner.errors import BadData, BadEnvironment, CaptionerError, WorkspaceBusy
+from captioner.evidence import evidence_of
 from captioner.golden import golden_images
 from captioner.ledger import (
     ALIASES,
@@ -269,19 +270,3 @@ def share_of(moment: Snapshot) -> float | None:
     served = moment.endpoint.variants if moment.endpoint else {}
     total = sum(one.weight for one in served.values())
     return served[CHALLENGER].weight / total if CHALLENGER in served and total > 0 else None
-
-
-def evidence_of(model: ModelVersion) -> dict[str, Any]:
-    """What the version's tags say for it: the run, the gate, the scores on the test set, an experiment's verdict."""
-    told = {
-        "version": model.version,
-        "run": model.run_id,
-        "gate": model.tags.get("captioner.gate", "never judged by captioner's gate"),
-        "test": {
-            name.removeprefix("captioner.test."): value
-            for name, value in sorted(model.tags.items())
-            if name.startswith("captioner.test.")
-        },
-        "experiment": model.tags.get("captioner.experiment", ""),
-    }
-    return {name: value for name, value in told.items() if value}

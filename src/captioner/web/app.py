@@ -9,7 +9,7 @@ import os
 
 import streamlit as st
 
-from captioner.web import caption_page, experiment_page
+from captioner.web import caption_page, experiment_page, models_page
 from captioner.web.client import Client
 
 
@@ -24,6 +24,7 @@ def main() -> None:
     pages = [
         st.Page(lambda: caption_page.show(client), title="Caption", url_path="caption", default=True),
         st.Page(lambda: experiment_page.show(client), title="Experiment", url_path="experiment"),
+        st.Page(lambda: models_page.show(client), title="Models", url_path="models"),
     ]
     st.navigation(pages, position="top").run()
     # Who the API takes this user for: the same variant answers for as long as the page is open.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -13,18 +14,24 @@ from captioner.images import normalise
 from captioner.web.client import Client
 
 KINDS = ["jpg", "jpeg", "png", "webp"]
+EXAMPLES = Path(__file__).parent / "examples"
 
 
 def show(client: Client) -> None:
     """Draw the page."""
     st.title("Tell me about the image")
-    st.write("Give a picture; a model says what it sees. Tell it how well it did, and the next one learns from you.")
-    files, link, camera = st.tabs(["From a file", "From a URL", "From the camera"])
+    st.write("Give a picture; a model says what it sees. Tell it how well it did: that decides which model stays.")
+    files, ready, link, camera = st.tabs(["From a file", "An example", "From a URL", "From the camera"])
     with files:
         for number, file in enumerate(
             st.file_uploader("Pictures (JPEG, PNG or WebP, 4 MB each)", KINDS, accept_multiple_files=True) or []
         ):
             _answer(client, f"file-{number}", file.getvalue(), file.name)
+    with ready:
+        examples = {file.stem: file for file in sorted(EXAMPLES.glob("*.jpg"))}
+        chosen = st.pills("Pictures that come with the app", examples, format_func=str.capitalize)
+        if chosen:
+            _answer(client, "example", examples[chosen].read_bytes(), chosen)
     with link:
         with st.form("link", border=False):
             url = st.text_input("Address of a picture", placeholder="https://…")

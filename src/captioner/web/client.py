@@ -36,6 +36,10 @@ class Client:
         """The experiment that runs, or the last one, and what is known of it."""
         return self._ask("GET", "/v1/experiment")
 
+    def models(self) -> dict[str, Any]:
+        """Champion and challenger side by side, and captions of theirs that differ."""
+        return self._ask("GET", "/v1/models")
+
     def ledger(self, count: int = 10) -> list[dict[str, Any]]:
         """The newest entries of the promotion ledger, newest last."""
         entries: list[dict[str, Any]] = self._ask("GET", f"/v1/ledger?n={count}")["entries"]
