@@ -29,6 +29,7 @@ VARIABLES = {
     "CAPTIONER_PORT_PREFECT": "first port tried for Prefect (default 4200)",
     "CAPTIONER_PORT_AWS": "first port tried for the local AWS (default 5566)",
     "CAPTIONER_PORT_API": "first port tried for the REST API (default 8000)",
+    "CAPTIONER_PORT_WEB": "first port tried for the web app (default 8501)",
     "CAPTIONER_API_ENDPOINT": "endpoint that the REST API asks (default: that of params.yaml)",
     "CAPTIONER_API_KEYS": "NAME:KEY,… that may ask the REST API (default: everybody may)",
     "CAPTIONER_API_RATE": "requests a second that one caller of the REST API may make (default 20)",
@@ -63,6 +64,7 @@ class Settings:
     aws_bucket: str | None = None
     aws_time_scale: float = 1.0
     port_api: int = 8000
+    port_web: int = 8501
     api_endpoint: str | None = None
     api_keys: Mapping[str, str] = field(default_factory=dict)
     api_rate: int = 20
@@ -98,6 +100,7 @@ class Settings:
             aws_bucket=env.get("CAPTIONER_AWS_BUCKET") or None,
             aws_time_scale=_factor(env, "CAPTIONER_AWS_TIME_SCALE"),
             port_api=_number(env, "CAPTIONER_PORT_API", 8000),
+            port_web=_number(env, "CAPTIONER_PORT_WEB", 8501),
             api_endpoint=env.get("CAPTIONER_API_ENDPOINT") or None,
             api_keys=_keys(env, "CAPTIONER_API_KEYS"),
             api_rate=_number(env, "CAPTIONER_API_RATE", 20),

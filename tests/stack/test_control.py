@@ -242,16 +242,16 @@ class TestWanted:
         return [one.name for one in wanted(settings, Paths.of(project, settings))]
 
     def test_everything_by_default(self, project: Path) -> None:
-        assert self.names(project) == ["prefect", "mlflow", "aws", "deployments", "api"]
+        assert self.names(project) == ["prefect", "mlflow", "aws", "deployments", "api", "web"]
 
     def test_nothing_that_a_setting_points_elsewhere(self, project: Path) -> None:
         elsewhere = {"CAPTIONER_MLFLOW_URI": "http://there", "CAPTIONER_PREFECT_API": "http://there/api"}
         assert self.names(project, **elsewhere, CAPTIONER_AWS="real") == ["deployments"]
 
-    @pytest.mark.parametrize("name", ["prefect", "mlflow", "aws", "deployments", "api"])
+    @pytest.mark.parametrize("name", ["prefect", "mlflow", "aws", "deployments", "api", "web"])
     def test_binds_to_this_machine_only_and_phones_nowhere(self, settings: Settings, paths: Paths, name: str) -> None:
         one = next(one for one in wanted(settings, paths) if one.name == name)
-        env = base_environment(paths) | dict(one.env(4321, {"prefect": "http://127.0.0.1:1"}))
+        env = base_environment(paths) | dict(one.env(4321, {"prefect": "http://127.0.0.1:1", "api": "http://127.0.0.1:2"}))
         said = " ".join([*one.command(4321), *env.values()])
         assert "0.0.0.0" not in said
         assert "4321" in said

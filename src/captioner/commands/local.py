@@ -14,7 +14,7 @@ from captioner.errors import BadEnvironment
 
 def add(verb: Add) -> None:
     """Name the verbs."""
-    as_json(verb("up", _up, "start the local stack: Prefect, MLflow, local AWS, deployments"))
+    as_json(verb("up", _up, "start the local stack: Prefect, MLflow, local AWS, deployments, REST API, web app"))
     as_json(verb("down", _down, "stop the local stack; its state stays"))
     as_json(verb("status", _status, "what is up, and what the endpoint serves"))
     _add_emulator(

@@ -87,7 +87,7 @@ def down(settings: Settings, paths: Paths) -> StackStatus:
     with _alone(paths):
         entries = _read(paths)
         # What writes goes before what it writes to: flows and the API first, then the servers.
-        writers = _stop(["deployments", "api"], paths, entries)
+        writers = _stop(["deployments", "web", "api"], paths, entries)
         return StackStatus({}, stopped=(*writers, *_stop({"aws", "mlflow", "prefect", *entries}, paths, entries)))
 
 

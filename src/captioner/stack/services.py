@@ -61,7 +61,7 @@ def wanted(settings: Settings, paths: Paths) -> list[Service]:
         services.append(_aws(settings.port_aws, paths, settings.aws_time_scale))
     services.append(_deployments(settings, paths))
     if settings.aws == "local":
-        services.append(_api(settings))
+        services += [_api(settings), _web(settings)]
     return services
 
 
@@ -104,6 +104,16 @@ def _api(settings: Settings) -> Service:
         return [sys.executable, "-m", "captioner", "api", "--port", str(port)]
 
     return Service("api", settings.port_api, "/openapi.json", command, after=("aws",))
+
+
+def _web(settings: Settings) -> Service:
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "captioner", "web", "--port", str(port)]
+
+    def env(port: int, urls: Mapping[str, str]) -> dict[str, str]:
+        return {"CAPTIONER_WEB_API": settings.web_api or urls["api"]}
+
+    return Service("web", settings.port_web, "/_stcore/health", command, env, after=("api",))
 
 
 def _deployments(settings: Settings, paths: Paths) -> Service:
