@@ -251,7 +251,9 @@ class TestWanted:
     @pytest.mark.parametrize("name", ["prefect", "mlflow", "aws", "deployments", "api", "web"])
     def test_binds_to_this_machine_only_and_phones_nowhere(self, settings: Settings, paths: Paths, name: str) -> None:
         one = next(one for one in wanted(settings, paths) if one.name == name)
-        env = base_environment(paths) | dict(one.env(4321, {"prefect": "http://127.0.0.1:1", "api": "http://127.0.0.1:2"}))
+        env = base_environment(paths) | dict(
+            one.env(4321, {"prefect": "http://127.0.0.1:1", "api": "http://127.0.0.1:2"})
+        )
         said = " ".join([*one.command(4321), *env.values()])
         assert "0.0.0.0" not in said
         assert "4321" in said
