@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import __version__
-from captioner.commands import api, deploy, experiment, image, local, package, release, web
+from captioner.commands import api, demo, deploy, experiment, image, local, package, release, web
 from captioner.commands.adding import as_json
 from captioner.commands.reasons import cause_of, with_reason
 from captioner.commands.showing import show
@@ -116,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     api.add(verb)
     experiment.add(verb)
     web.add(verb)
+    demo.add(verb)
     release.add(verb)
 
     profile = verb("profile", None, "choose what params.yaml holds")

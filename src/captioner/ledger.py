@@ -17,6 +17,7 @@ ALIASES = (CHAMPION, CHALLENGER)
 Action = Literal["register", "alias", "deploy", "promote", "rollback", "reconcile", "ramp", "experiment", "down"]
 ACTIONS: tuple[str, ...] = get_args(Action)
 NOBODY = "none"
+EXPERIMENT = "experiment"  # in the evidence of its start and its end
 GATE_REPORT = "gate report"  # in a registration's evidence: version → what the gate looked at
 SERVES = tuple(f"{alias} serves" for alias in ALIASES)
 GONE = "none"  # the status of an endpoint that does not exist
@@ -134,6 +135,7 @@ class Entry:
         if len(told) < len(self.changes) and self.after.endpoint is not None:
             variants = sorted(self.after.endpoint.variants.items())
             told.append(f"serves {', '.join(f'{name} {_shown(one)}' for name, one in variants) or 'nobody'}")
+        told += [f"{what} the experiment" for what in ("started", "ended") if what in self.evidence.get(EXPERIMENT, {})]
         return "; ".join(told) or "nothing"
 
     @property

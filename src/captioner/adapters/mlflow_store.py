@@ -107,6 +107,7 @@ def client(uri: str) -> MlflowClient:
             )
     elif (file := database_file(uri)) is not None:
         prepare(file)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # whoever imported it before us did not ask for quiet
     with in_our_words(uri):
         from mlflow.tracking import MlflowClient
 

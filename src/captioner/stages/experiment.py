@@ -17,7 +17,7 @@ from captioner.experiment.showing import render
 from captioner.experiment.verdict import CONTINUE, PROMOTE, REJECT
 from captioner.experimentparams import ExperimentParams
 from captioner.experiments import Experiments, params_of
-from captioner.ledger import CHALLENGER, CHAMPION, Cause, Model
+from captioner.ledger import CHALLENGER, CHAMPION, EXPERIMENT, Cause, Model
 from captioner.ports import Documents, Endpoint
 from captioner.release.names import status_key
 from captioner.stages.moving import Release
@@ -209,4 +209,4 @@ def _write(release: Release, cause: Cause, evidence: dict[str, Any], id: str = "
     if id and any(entry.id == id for entry in release.book.entries()):
         return
     now = release.look_as_far_as_possible()
-    release.book.write("experiment", cause, now, now, {"experiment": evidence}, id=id)
+    release.book.write("experiment", cause, now, now, {EXPERIMENT: evidence}, id=id)
