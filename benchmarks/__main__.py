@@ -33,6 +33,7 @@ NAMES = (
     "idle_flow",
     "scaling",
     "experiments",
+    "api",
 )
 
 

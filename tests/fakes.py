@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -320,16 +320,20 @@ class FakeEvents:
 
     def write(self, kind: str, name: str, lines: Sequence[Mapping[str, Any]]) -> str:
         with self._lock:
-            key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/fake-{len(self.kept) + 1:06d}.jsonl"
+            key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H/%M%S}-fake-{len(self.kept) + 1:06d}.jsonl"
             self.kept[key] = json.loads(json.dumps(list(lines)))
         return key
 
     def keys(self, kind: str, name: str, since: datetime) -> list[str]:
         prefix = f"{kind}/{name}/"
-        return sorted(key for key in self.kept if key.startswith(prefix) and key > f"{prefix}{since:%Y/%m/%d/%H}")
+        return sorted(
+            key
+            for key in self.kept
+            if key.startswith(prefix) and key > f"{prefix}{since - timedelta(minutes=5):%Y/%m/%d/%H/%M%S}"
+        )
 
-    def lines(self, key: str) -> Iterator[dict[str, Any]]:
-        yield from json.loads(json.dumps(self.kept[key]))
+    def lines(self, keys: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        yield from (json.loads(json.dumps(self.kept[key])) for key in keys)
 
 
 class FakeRuntime:

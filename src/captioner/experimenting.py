@@ -7,6 +7,7 @@ from pathlib import Path
 
 from captioner.bootstrap import App, open_app, promote, ramp
 from captioner.errors import CaptionerError
+from captioner.experiments import Experiments
 from captioner.ledger import Cause
 from captioner.stages import experiment as stage
 from captioner.stages import experiment_run
@@ -34,9 +35,12 @@ def status(root: Path | None = None) -> stage.Status:
     return found
 
 
-def look(root: Path | None = None) -> stage.Status:
-    """The same, and onto the experiment's run in MLflow: what the hourly flow does."""
-    return _look(open_app(root))
+def look(root: Path | None = None, experiments: Experiments | None = None) -> stage.Status:
+    """The same, and onto the experiment's run in MLflow: what the hourly flow does.
+
+    `experiments`: whoever looks again and again keeps them, and what they have read.
+    """
+    return _look(open_app(root), experiments)
 
 
 def act(found: stage.Status, cause: Cause, root: Path | None = None) -> stage.Act:
@@ -56,8 +60,8 @@ def act(found: stage.Status, cause: Cause, root: Path | None = None) -> stage.Ac
     return done
 
 
-def _look(app: App) -> stage.Status:
-    found = stage.look(app.experiments())
+def _look(app: App, experiments: Experiments | None = None) -> stage.Status:
+    found = stage.look(experiments or app.experiments())
     stage.publish(found, app.name, app.documents(), experiment_run.record(found, app.tracker(), app.paths))
     return found
 

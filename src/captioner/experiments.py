@@ -92,11 +92,12 @@ class Experiments:
         )
 
     def _logged(self, log: str, kind: type[Event], since: datetime) -> list[Event]:
-        before, now = self._read.get(log, {}), {}
-        for key in self._events.keys(log, self.name, since):
-            now[key] = before[key] if key in before else [event_of(kind, line) for line in self._events.lines(key)]
-        self._read[log] = now  # not what an earlier experiment left
-        return [event for events in now.values() for event in events]
+        keys, before = self._events.keys(log, self.name, since), self._read.get(log, {})
+        new = [key for key in keys if key not in before]
+        read = zip(new, self._events.lines(new), strict=True)
+        known = before | {key: [event_of(kind, line) for line in lines] for key, lines in read}
+        self._read[log] = {key: known[key] for key in keys}  # not what an earlier experiment left
+        return [event for key in keys for event in known[key]]
 
     def _put(self, experiment: Experiment, before: Document | None) -> bool:
         key, value = experiment_key(self.name), as_document(experiment)

@@ -170,10 +170,10 @@ class Events(Protocol):
         """Write `lines` as one new object of the log `kind` of `name`; durable when this returns. Returns its key."""
 
     def keys(self, kind: str, name: str, since: datetime) -> list[str]:
-        """The keys of what was written from the hour of `since` on, oldest hour first. An object never changes."""
+        """The keys of what was written from `since` on, and a little before, oldest first. An object never changes."""
 
-    def lines(self, key: str) -> Iterator[dict[str, Any]]:
-        """The lines of one object."""
+    def lines(self, keys: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """The lines of each of these objects."""
 
 
 @dataclass(frozen=True)

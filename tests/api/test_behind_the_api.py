@@ -75,7 +75,7 @@ class Api:
     def logged(self) -> list[dict[str, Any]]:
         since = datetime.now(UTC) - timedelta(hours=2)
         keys = self.events.keys("exposures", self.endpoint, since)
-        return [line for key in keys for line in self.events.lines(key)]
+        return [line for lines in self.events.lines(keys) for line in lines]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -73,7 +73,7 @@ def test_a_picture_through_the_gateway(place: Settings, tmp_path: Path, local_aw
 
     events = S3Events(place, Paths.of(tmp_path, place), local_aws.account)
     since = datetime.now(UTC) - timedelta(hours=1)
-    logged = [line for key in events.keys("exposures", NAME, since) for line in events.lines(key)]
+    logged = [line for lines in events.lines(events.keys("exposures", NAME, since)) for line in lines]
     assert [line["inference_id"] for line in logged] == [found["inference_id"]]
 
     path = f"/v1/captions/{found['inference_id']}/feedback"

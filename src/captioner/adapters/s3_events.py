@@ -11,7 +11,8 @@ import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from captioner.adapters.aws import Account, Reach, in_our_words
@@ -19,6 +20,9 @@ from captioner.adapters.s3 import ensure_bucket, keys_below
 from captioner.errors import BadData
 from captioner.paths import Paths
 from captioner.settings import Settings
+
+SKEW = timedelta(minutes=5)  # that the clock of a writer may be behind
+READERS = 10  # as many connections as a client keeps
 
 
 class S3Events:
@@ -38,7 +42,7 @@ class S3Events:
         """Write `lines` as one new object and return its key. Raises ServiceUnavailable: then nothing was written."""
         where = self._aws.account()
         client = self._aws.client(where, "s3")
-        key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H}/{self._writer}-{next(self._numbers):06d}.jsonl"
+        key = f"{kind}/{name}/{self._now():%Y/%m/%d/%H/%M%S}-{self._writer}-{next(self._numbers):06d}.jsonl"
         body = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
         with in_our_words(where, f"write {key} in the bucket {where.bucket}"):
             ensure_bucket(where, client)
@@ -46,20 +50,25 @@ class S3Events:
         return key
 
     def keys(self, kind: str, name: str, since: datetime) -> list[str]:
-        """The keys of what was written from the hour of `since` on, oldest hour first."""
+        """The keys of what was written from `since` on, and a little before, oldest first."""
         where = self._aws.account()
         prefix = f"{kind}/{name}/"
-        # Keys sort by time. With the slash: SeaweedFS takes a folder's bare name for what comes after the folder.
-        first = f"{prefix}{since.astimezone(UTC):%Y/%m/%d/%H}/"
+        first = f"{prefix}{since.astimezone(UTC) - SKEW:%Y/%m/%d/%H/%M%S}"  # keys sort by time
         with in_our_words(where, f"list {prefix} in the bucket {where.bucket}"):
             return keys_below(self._aws.client(where, "s3"), where.bucket, prefix, after=first)
 
-    def lines(self, key: str) -> Iterator[dict[str, Any]]:
-        """The lines of one object. Raises BadData when they are no JSON."""
+    def lines(self, keys: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """The lines of each object, several being fetched at a time. Raises BadData when they are no JSON."""
         where = self._aws.account()
-        with in_our_words(where, f"read {key} in the bucket {where.bucket}"):
-            body = self._aws.client(where, "s3").get_object(Bucket=where.bucket, Key=key)["Body"].read()
-        try:
-            yield from (json.loads(line) for line in body.splitlines())
-        except ValueError:
-            raise BadData(f"s3://{where.bucket}/{key} has a line that is not JSON: somebody else wrote it.") from None
+        client = self._aws.client(where, "s3")
+
+        def fetched(key: str) -> list[dict[str, Any]]:
+            with in_our_words(where, f"read {key} in the bucket {where.bucket}"):
+                body = client.get_object(Bucket=where.bucket, Key=key)["Body"].read()
+            try:
+                return [json.loads(line) for line in body.splitlines()]
+            except ValueError:
+                raise BadData(f"s3://{where.bucket}/{key} holds a line that is not JSON: it is not ours.") from None
+
+        with ThreadPoolExecutor(READERS) as pool:
+            yield from pool.map(fetched, keys)

@@ -125,10 +125,11 @@ def _play(plan: Plan, root: Path, api: str, who: str, say: Say) -> str:
 
 
 def _look_on(play: Play, root: Path, who: str, say: Say) -> str:
+    experiments = open_app(root).experiments()
     while True:
         last = play.over
         time.sleep(LOOK_S)  # the log is written each second: what was rated until now is in it
-        found = experimenting.look(root)
+        found = experimenting.look(root, experiments)
         say(_line(found))
         try:
             done = experimenting.act(found, Cause(who), root)
