@@ -41,7 +41,7 @@ def api(aws: Any, home: Path) -> Iterator[str]:
     environ = {
         "CAPTIONER_HOME": str(home / "state"),
         "CAPTIONER_API_ENDPOINT": NAME,
-        "CAPTIONER_API_RATE": "100000",  # the load comes from one address
+        "CAPTIONER_API_RATE": "60000",  # the load comes from one address
     }
     command = [sys.executable, "-m", "captioner", "api", "--port", str(port)]
     with process(command, home, f"{url}/openapi.json", environ):

@@ -258,10 +258,10 @@ def _label(query: Mapping[str, Any]) -> str:
 
 
 def _page(found: list[Any], request: Mapping[str, Any], most: int) -> tuple[list[Any], dict[str, Any]]:
-    try:
-        start = int(request.get("NextToken") or 0)
-    except ValueError:
-        raise InvalidParameterValue("The NextToken is not one of ours.") from None
+    token = str(request.get("NextToken") or 0)
+    if not token.isdecimal():
+        raise InvalidParameterValue("The NextToken is not one of ours.")
+    start = int(token)
     end = start + min(most, int(request.get("MaxRecords") or most))
     return found[start:end], {"NextToken": str(end)} if end < len(found) else {}
 

@@ -233,16 +233,17 @@ def _summary(resource: Resource, noun: str) -> dict[str, Any]:
 def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple[list[Resource], dict[str, Any]]:
     """The page of `resources` that a List request asks for, and its NextToken. The token is the next index."""
     found = [one for one in resources if request.get("NameContains", "").lower() in one[key].lower()]
-    if request.get("SortBy") == "Name":
-        found.sort(key=lambda one: str(one[key]))
+    sort = {"Name": key, "Status": "Status"}.get(request.get("SortBy", ""))
+    if sort:
+        found.sort(key=lambda one: str(one[sort]))
         if request.get("SortOrder") != "Ascending":
             found.reverse()
     elif request.get("SortOrder") == "Ascending":
         found.reverse()
-    try:
-        start = int(request.get("NextToken") or 0)
-    except ValueError:
-        raise invalid("The NextToken is not one of ours.") from None
+    token = str(request.get("NextToken") or 0)
+    if not token.isdecimal():
+        raise invalid("The NextToken is not one of ours.")
+    start = int(token)
     end = start + int(request.get("MaxResults") or 10)
     return found[start:end], {"NextToken": str(end)} if end < len(found) else {}
 
