@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from captioner.experiment.sequences import tuned, variance
+from captioner.experiment.sequences import radius, tuned, variance
 from captioner.experimentparams import ExperimentParams
 
 MOST = 100_000_000
@@ -49,10 +49,8 @@ def _least(params: ExperimentParams, one: float) -> int:
 
     def shows(users: int) -> bool:
         spread = one * users
-        grown = spread * tuned(spread, params.alpha) ** 2 + 1.0
-        rho2 = (grown - 1.0) / spread
-        radius = math.sqrt(2.0 * grown / rho2 * math.log(math.sqrt(grown) / params.alpha)) / users
-        return radius + z * math.sqrt(one / users) <= params.effect
+        reach = float(radius(spread, users, tuned(spread, params.alpha), params.alpha))
+        return reach + z * math.sqrt(one / users) <= params.effect
 
     low, high = 1, 2
     while not shows(high) and high < MOST:

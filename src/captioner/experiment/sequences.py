@@ -47,8 +47,13 @@ def intervals(phi: Floats, rho: float, alpha: float) -> tuple[Floats, Floats]:
     mean = np.cumsum(phi, axis=-1) / count
     # Variance times users: how much has been learned.
     spread = np.maximum(np.cumsum(phi**2, axis=-1) - count * mean**2, 0.0)
-    grown = spread * rho**2 + 1.0
-    return mean, np.sqrt(2.0 * grown / rho**2 * np.log(np.sqrt(grown) / alpha)) / count
+    return mean, radius(spread, count, rho, alpha)
+
+
+def radius(spread: npt.ArrayLike, count: npt.ArrayLike, rho: float, alpha: float) -> Floats:
+    """Half the interval's width when `count` users have brought `spread` (variance times users): theorem 2.2."""
+    grown = np.asarray(spread, np.float64) * rho**2 + 1.0
+    return np.asarray(np.sqrt(2.0 * grown / rho**2 * np.log(np.sqrt(grown) / alpha)) / count, np.float64)
 
 
 def tuned(spread: float, alpha: float) -> float:
