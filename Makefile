@@ -10,7 +10,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help caption run down profile deploy api test conformance check format lock bench
+.PHONY: help caption run demo down profile deploy api test conformance check format lock bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +22,10 @@ caption: ## set up, then caption $(PHOTO) with the model that comes with the cod
 run: ## set up, then the whole loop: data, two models, release, captions from the local endpoint
 	@$(SETUP) local
 	@$(BIN)/captioner run
+
+demo: ## set up, then the whole loop as a story: two models, simulated users, an experiment, a promotion
+	@$(SETUP) local
+	@$(BIN)/captioner demo $(ARGS)
 
 down: ## stop the local stack; its state stays
 	@$(SETUP) local
