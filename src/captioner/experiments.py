@@ -64,19 +64,34 @@ class Experiments:
             raise GateFailed(f"Somebody else has just started an experiment on {self.name}.")
         return new
 
+    def close(self, id: str, at: str) -> None:
+        """What users meet after `at` does not count: the verdict is being carried out. The first to say so counts.
+
+        Raises BadInput when the experiment `id` does not run.
+        """
+        self._change(id, lambda running: running if running.closed else replace(running, closed=at))
+
     def end(self, outcome: str, why: str, id: str | None = None) -> Experiment:
         """End the running one, and keep it under its own id for good. Raises BadInput when none is running, or when
         another one is than `id`."""
+
+        def over(running: Experiment) -> Experiment:
+            ended = replace(running, state=STOPPED, ended=stamp(self._now()), outcome=outcome, why=why)
+            # The copy first: whoever is killed in between ends it once more, and the copy is the one that counts.
+            self._documents.create(ended_key(self.name, running.id), as_document(ended))
+            return ended
+
+        return self._change(id, over)
+
+    def _change(self, id: str | None, change: Callable[[Experiment], Experiment]) -> Experiment:
         for _ in range(5):
             before = self._documents.read(experiment_key(self.name))
             running = experiment_of(before.value) if before else None
             if before is None or running is None or not running.running or id not in (None, running.id):
                 raise BadInput(f"No experiment is running on {self.name}.")
-            ended = replace(running, state=STOPPED, ended=stamp(self._now()), outcome=outcome, why=why)
-            # The copy first: whoever is killed in between ends it once more, and the copy is the one that counts.
-            self._documents.create(ended_key(self.name, running.id), as_document(ended))
-            if self._put(ended, before):
-                return ended
+            changed = change(running)
+            if changed == running or self._put(changed, before):
+                return changed
         raise GateFailed(f"The experiment on {self.name} is being written all the time: try again.")
 
     def look(self, experiment: Experiment) -> Analysis:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from captioner.book import Book
+from captioner.clock import stamp
 from captioner.errors import BadInput, CaptionerError, GateFailed
 from captioner.experiment.document import Experiment
-from captioner.experiment.events import EXPOSURES, FEEDBACK, as_line
+from captioner.experiment.events import EXPOSURES, FEEDBACK, Exposure, as_line
 from captioner.experimentparams import ExperimentParams
 from captioner.experiments import Experiments
 from captioner.ledger import CHALLENGER, CHAMPION, Cause, Model
@@ -230,6 +231,27 @@ def test_a_worse_one_gets_no_traffic_any_more(world: World) -> None:
     ended = world.experiments.current()
     assert ended is not None
     assert (ended.outcome, ended.share) == ("reject", 0.0)
+
+
+def test_what_users_meet_while_the_challenger_is_promoted_does_not_count(world: World) -> None:
+    one = world.start()
+    world.rate(one, better=0.6)
+    world.hours = 31.0
+    seen = stage.look(world.experiments)
+    lost = [
+        Exposure(f"late-{number}", stamp(world.now() + timedelta(seconds=1)), f"late-{number}", CHAMPION, 200, 50.0,
+                 experiment=one.id, assigned=CHALLENGER, share=0.5, fallback=True)
+        for number in range(500)
+    ]  # fmt: skip
+    world.events.write(EXPOSURES, NAME, [as_line(shown) for shown in lost])
+    assert world.look(seen).what == "promote"
+    world.hours = 32.0
+    after = stage.look(world.experiments)
+    assert after.analysis is not None
+    assert seen.analysis is not None
+    assert after.analysis.verdict.outcome == "promote"
+    assert after.analysis.excluded["after the verdict"] == 500
+    assert after.analysis.arms == seen.analysis.arms
 
 
 def test_whoever_was_killed_after_the_promotion_is_finished(world: World) -> None:

@@ -22,6 +22,8 @@ RUNNING, STOPPED = "running", "stopped"
 class Experiment:
     """One experiment on an endpoint. Times are UTC, ISO 8601; `ended` and `outcome` are "" while it runs.
 
+    `closed`: when the verdict was taken that is being carried out; what users met later does not count.
+
     `shares`: of the users, by variant, 1 in sum. `arms`: the models that are compared, by variant. `design`: what was
     decided before the start (metric, effect, users, minimum run time …), as ``captioner experiment plan`` gives it.
     `outcome`: promote, reject, or stopped when nobody judged it; `why` in words.
@@ -38,6 +40,7 @@ class Experiment:
     ended: str = ""
     outcome: str = ""
     why: str = ""
+    closed: str = ""
 
     @property
     def share(self) -> float:

@@ -56,6 +56,9 @@ def collect(experiment: Experiment, exposures: Iterable[Exposure], feedback: Ite
     for shown in sorted(exposures, key=attrgetter("at", "inference_id")):
         if shown.experiment != experiment.id:
             continue
+        if experiment.closed and shown.at > experiment.closed:
+            log.excluded["after the verdict"] += 1
+            continue
         if shown.inference_id in seen:
             log.excluded["logged twice"] += 1
             continue

@@ -161,7 +161,7 @@ def act(
 
     The verdict is marked first, then the endpoint changes, and the experiment ends last: a kill in between leaves an
     experiment that the next look ends the same way. Raises what `ramp` and `promote` do, and GateFailed when the
-    registry's challenger is not the model that was compared; the experiment then still runs.
+    registry's challenger is not the model that was compared; the experiment then still runs, and its verdict stands.
     """
     experiment, now = found.experiment, experiments.current()
     if experiment is None or now is None or now.id != experiment.id or not now.running:
@@ -171,8 +171,10 @@ def act(
     because = Cause(cause.who, f"{one.why} {cause.why}".strip())
     if one.what == "ramp" and one.share is not None:
         ramp(because, one.share)
-    if one.what not in ENDS:
+    if one.what not in ENDS or found.analysis is None:
         return one
+    # While the challenger leaves its place, its users are answered by the champion: that is not its fault.
+    experiments.close(experiment.id, found.analysis.as_of)
     if one.what != STOPPED:
         _mark(release, experiment, one)
     if one.what == REJECT:

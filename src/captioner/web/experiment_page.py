@@ -40,7 +40,7 @@ def _experiment(experiment: dict[str, Any], analysis: dict[str, Any]) -> None:
     st.subheader(SIGNS[analysis["verdict"]], anchor=False)
     for reason in analysis["reasons"]:
         st.write(reason)
-    st.dataframe(arms(experiment, analysis))
+    st.table(arms(experiment, analysis))
     st.subheader("The difference over time", anchor=False)
     if any(one["low"] is not None for one in analysis["over_time"]):
         st.altair_chart(chart(analysis["over_time"]), width="stretch")

@@ -35,7 +35,7 @@ def show(client: Client) -> None:
         st.info("Nothing has been deployed yet. `captioner run` trains, judges and deploys two models.")
         return
     st.caption(f"As of {found['as_of']}. What the gate said is in the registry, what users say on the page Experiment.")
-    st.dataframe(side_by_side(models))
+    st.table(side_by_side(models))
     if CHALLENGER not in models:
         st.info("There is no challenger: the champion answers everybody.")
         return
