@@ -84,7 +84,7 @@ def arms(experiment: dict[str, Any], analysis: dict[str, Any]) -> dict[str, dict
 def chart(over_time: list[dict[str, Any]]) -> altair.LayerChart | altair.FacetChart:
     """The interval as a band, the estimate as a line, zero as a rule; over the users who have rated."""
     data = pandas.DataFrame([one for one in over_time if one["low"] is not None])
-    users = altair.X("users:Q", title="users who have rated")
+    users = altair.X("users:Q", title="users who have rated", axis=altair.Axis(tickMinStep=1, format="d"))
     difference = altair.Y("difference:Q", title="rating points")
     base = altair.Chart(data)
     band = base.mark_area(opacity=0.25).encode(x=users, y=altair.Y("low:Q", title="rating points"), y2="high:Q")
