@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, material
-from benchmarks.api_stack import NAME, PATIENCE_S, api, deploy, emulator, exposures, start_experiment
+from benchmarks.api_stack import NAME, api, deploy, emulator, exposures, start_experiment
+from benchmarks.processes import PATIENCE_S
 from benchmarks.results import Result
 from benchmarks.rounds import ROUNDS, Ratio
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import free_port
+from benchmarks.processes import free_port, process
 
 NAME = "captioner-benchmark"
-PATIENCE_S = 180.0
 
 
 @contextmanager
@@ -27,7 +21,7 @@ def emulator(home: Path) -> Iterator[Any]:
 
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [sys.executable, "-m", "captioner.emulator", "--port", str(port), "--home", str(home / "aws")]
-    with process(command, home, f"{url}/_captioner/health", {}):
+    with process(command, f"{url}/_captioner/health", {}, home):
         yield Account(url, LOCAL_REGION, LOCAL_ROLE, LOCAL_IMAGE, LOCAL_BUCKET)
 
 
@@ -44,39 +38,8 @@ def api(aws: Any, home: Path) -> Iterator[str]:
         "CAPTIONER_API_RATE": "60000",  # the load comes from one address
     }
     command = [sys.executable, "-m", "captioner", "api", "--port", str(port)]
-    with process(command, home, f"{url}/openapi.json", environ):
+    with process(command, f"{url}/openapi.json", environ, home):
         yield url
-
-
-@contextmanager
-def process(command: Sequence[str], home: Path, health: str, environ: dict[str, str]) -> Iterator[None]:
-    """A server from when it answers until the block ends."""
-    import httpx
-
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
-            command, cwd=home, env={**os.environ, **environ}, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            until = time.monotonic() + PATIENCE_S
-            while True:
-                try:
-                    if httpx.get(health, timeout=5, trust_env=False).status_code == 200:
-                        break
-                except httpx.TransportError:
-                    pass
-                if child.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    raise AssertionError(f"{command[2]} does not answer: {log.read()[-2000:].decode(errors='replace')}")
-                time.sleep(0.1)
-            yield
-        finally:
-            os.killpg(child.pid, signal.SIGTERM)
-            try:
-                child.wait(40)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
 
 
 def deploy(aws: Any, archive: Path) -> None:

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,11 @@ import numpy as np
 import yaml
 
 from benchmarks import machine
+from benchmarks.processes import free_port, process
 from benchmarks.results import Result
 from benchmarks.rounds import Ratio, once, race
-from benchmarks.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 120.0
 
 
 def run(rounds: int = 5) -> list[Result]:
@@ -109,8 +107,6 @@ def dvc(verb: str, root: Path, *options: str) -> str:
 @contextmanager
 def prefect(home: Path) -> Iterator[str]:
     """A Prefect server of its own; gives the address of its API."""
-    import httpx
-
     port = free_port()
     command = [
         sys.executable,
@@ -125,26 +121,5 @@ def prefect(home: Path) -> Iterator[str]:
         "--no-ui",
     ]
     api = f"http://127.0.0.1:{port}/api"
-    with tempfile.TemporaryFile() as log:
-        environ = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": api}
-        child = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
-        try:
-            until = time.monotonic() + PATIENCE_S
-            while True:
-                try:
-                    if httpx.get(f"{api}/health", timeout=5).status_code == 200:
-                        break
-                except httpx.HTTPError:
-                    pass
-                if child.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    raise AssertionError(f"Prefect does not answer: {log.read()[-2000:].decode(errors='replace')}")
-                time.sleep(0.2)
-            yield api
-        finally:
-            child.terminate()
-            try:
-                child.wait(30)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+    with process(command, f"{api}/health", {"PREFECT_HOME": str(home), "PREFECT_API_URL": api}):
+        yield api

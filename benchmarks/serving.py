@@ -6,8 +6,6 @@ import base64
 import http.client
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine, material
+from benchmarks.processes import PATIENCE_S, free_port, process
 from benchmarks.results import Result
 from benchmarks.rounds import Ratio, take_turns
 
 CLIENTS = 16
 REQUESTS = 6  # of each client in a round
-PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def ours(archive: Path, folder: Path, environ: dict[str, str]) -> Iterator[Serve
     unpack(archive, folder)
     port = free_port()
     command = [sys.executable, "-m", "captioner.serve", "--model-dir", str(folder), "--host", "127.0.0.1"]
-    with process([*command, "--port", str(port)], {**os.environ, **environ}, port):
+    with process([*command, "--port", str(port)], f"http://127.0.0.1:{port}/ping", environ):
         yield Server(port, {"Content-Type": "image/jpeg"}, bytes, lambda answer: str(answer["caption"]))
 
 
@@ -184,48 +182,7 @@ def mlflow_server(archive: Path, folder: Path) -> Iterator[Server]:
     def body(data: bytes) -> bytes:
         return json.dumps({"dataframe_records": [{"image": base64.b64encode(data).decode()}]}).encode()
 
-    with process(command, {**os.environ, **QUIET, "PATH": path}, port):
+    with process(command, f"http://127.0.0.1:{port}/ping", {**QUIET, "PATH": path}):
         yield Server(
             port, {"Content-Type": "application/json"}, body, lambda answer: answer["predictions"][0]["caption"]
         )
-
-
-@contextmanager
-def process(command: Sequence[str], environ: dict[str, str], port: int) -> Iterator[None]:
-    """A server in a process group of its own, from when it answers /ping until the block ends."""
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
-        try:
-            until = time.monotonic() + PATIENCE_S
-            while not answers(port):
-                if child.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    raise AssertionError(f"{command[2]} does not answer: {log.read()[-2000:].decode(errors='replace')}")
-                time.sleep(0.1)
-            yield
-        finally:
-            import signal
-
-            os.killpg(child.pid, signal.SIGTERM)
-            try:
-                child.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-
-
-def answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
