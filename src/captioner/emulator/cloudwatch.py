@@ -22,6 +22,7 @@ from moto.moto_server.werkzeug_app import create_backend_app
 from captioner.emulator import queries, shapes
 from captioner.emulator.alarms import ALARM, INSUFFICIENT, OK
 from captioner.emulator.faults import AwsError
+from captioner.emulator.paging import page
 from captioner.emulator.queries import BadQuery
 from captioner.emulator.series import Datum, Metric, Series, statistic_of
 from captioner.emulator.store import ACCOUNT, REGION
@@ -258,12 +259,8 @@ def _label(query: Mapping[str, Any]) -> str:
 
 
 def _page(found: list[Any], request: Mapping[str, Any], most: int) -> tuple[list[Any], dict[str, Any]]:
-    token = str(request.get("NextToken") or 0)
-    if not token.isdecimal():
-        raise InvalidParameterValue("The NextToken is not one of ours.")
-    start = int(token)
-    end = start + min(most, int(request.get("MaxRecords") or most))
-    return found[start:end], {"NextToken": str(end)} if end < len(found) else {}
+    size = min(most, int(request.get("MaxRecords") or most))
+    return page(found, request, size, InvalidParameterValue("The NextToken is not one of ours."))
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from captioner.emulator.faults import invalid
 from captioner.emulator.guardrails import Rollout, rollout
 from captioner.emulator.instance import Site
 from captioner.emulator.objects import Objects
+from captioner.emulator.paging import page
 from captioner.emulator.programs import resolve
 from captioner.emulator.shapes import check
 from captioner.emulator.store import Resource, Store, arn
@@ -231,7 +232,7 @@ def _summary(resource: Resource, noun: str) -> dict[str, Any]:
 
 
 def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple[list[Resource], dict[str, Any]]:
-    """The page of `resources` that a List request asks for, and its NextToken. The token is the next index."""
+    """The page of `resources` that a List request asks for, and its NextToken."""
     found = [one for one in resources if request.get("NameContains", "").lower() in one[key].lower()]
     sort = {"Name": key, "Status": "Status"}.get(request.get("SortBy", ""))
     if sort:
@@ -240,12 +241,7 @@ def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple
             found.reverse()
     elif request.get("SortOrder") == "Ascending":
         found.reverse()
-    token = str(request.get("NextToken") or 0)
-    if not token.isdecimal():
-        raise invalid("The NextToken is not one of ours.")
-    start = int(token)
-    end = start + int(request.get("MaxResults") or 10)
-    return found[start:end], {"NextToken": str(end)} if end < len(found) else {}
+    return page(found, request, int(request.get("MaxResults") or 10), invalid("The NextToken is not one of ours."))
 
 
 def _check_environment(environment: dict[str, str]) -> None:
