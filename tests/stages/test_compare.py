@@ -6,10 +6,12 @@ import base64
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from captioner.ledger import ALIASES
 from captioner.packs import digest
 from captioner.paths import Paths
 from captioner.ports import ModelVersion
@@ -42,6 +44,12 @@ def validated(paths: Paths) -> Paths:
     return paths
 
 
+def published(paths: Paths, registry: FakeRegistry, documents: FakeDocuments) -> dict[str, Any]:
+    """What is published of the versions that hold the aliases now."""
+    held = {alias: registry.by_alias(NAME, alias) for alias in ALIASES}
+    return compare.publish({alias: one for alias, one in held.items() if one}, paths, registry, documents, NAME)
+
+
 def register(registry: FakeRegistry, folder: Path, alias: str, captions: dict[str, str]) -> ModelVersion:
     """A version that said `captions` of the test images."""
     artifact, predictions = folder / f"{alias}.tar.gz", folder / f"{alias}.jsonl"
@@ -62,7 +70,7 @@ def register(registry: FakeRegistry, folder: Path, alias: str, captions: dict[st
 def test_a_champion_alone_has_nothing_beside_it(registry: FakeRegistry, paths: Paths, tmp_path: Path) -> None:
     documents = FakeDocuments()
     register(registry, tmp_path, "champion", {"1.jpg": "a dog"})
-    found = compare.publish(paths, registry, documents, NAME)
+    found = published(paths, registry, documents)
     assert found["models"]["champion"]["test"] == {"cider": "59.8600"}
     assert (found["compared"], found["gallery"]) == (0, [])
     kept = documents.read(models_key(NAME))
@@ -77,7 +85,7 @@ def test_captions_that_differ_are_shown_with_pictures_that_are_here(
     register(registry, tmp_path, "champion", {**dict.fromkeys(ids, "a dog"), "gone.jpg": "a"})
     register(registry, tmp_path, "challenger", {**dict.fromkeys(ids, "a cat"), ids[0]: "a dog", "gone.jpg": "b"})
     documents = FakeDocuments()
-    found = compare.publish(validated, registry, documents, NAME)
+    found = published(validated, registry, documents)
     assert (found["compared"], found["differ"]) == (16, 15)
     assert len(found["gallery"]) == compare.SHOWN
     assert ids[0] not in {one["id"] for one in found["gallery"]}
@@ -94,13 +102,13 @@ def test_nothing_is_read_again_until_an_alias_moves(registry: FakeRegistry, path
     documents = FakeDocuments()
     register(registry, tmp_path, "champion", {"1.jpg": "a dog"})
     two = register(registry, tmp_path, "challenger", {"1.jpg": "a cat"})
-    first = compare.publish(paths, registry, documents, NAME)
+    first = published(paths, registry, documents)
     assert first["differ"] == 1
     registry.tracker.runs.clear()  # whoever read the predictions again would find none
-    assert compare.publish(paths, registry, documents, NAME) == first
+    assert published(paths, registry, documents) == first
     registry.drop_alias(NAME, "challenger")
     registry.set_alias(NAME, "champion", two.version)
-    after = compare.publish(paths, registry, documents, NAME)
+    after = published(paths, registry, documents)
     assert (list(after["models"]), after["models"]["champion"]["version"]) == (["champion"], "2")
 
 
@@ -111,5 +119,5 @@ def test_versions_without_predictions_are_no_reason_to_fail(
         artifact = tmp_path / alias
         artifact.write_text(alias)
         registry.set_alias(NAME, alias, registry.create(NAME, artifact, "run", {}).version)
-    found = compare.publish(paths, registry, FakeDocuments(), NAME)
+    found = published(paths, registry, FakeDocuments())
     assert (set(found["models"]), found["compared"]) == ({"champion", "challenger"}, 0)

@@ -16,7 +16,7 @@ from captioner.digests import sha256_text
 from captioner.errors import BadData, BadImage
 from captioner.evidence import evidence_of
 from captioner.gallery import thumbnail
-from captioner.ledger import ALIASES, CHALLENGER, CHAMPION
+from captioner.ledger import CHALLENGER, CHAMPION
 from captioner.packs import PackReader
 from captioner.paths import Paths
 from captioner.ports import Documents, ModelVersion, Registry
@@ -27,22 +27,20 @@ from captioner.stages.recording import scratch
 SHOWN = 12  # pictures, some 10 KB each
 
 
-def publish(paths: Paths, registry: Registry, documents: Documents, name: str) -> dict[str, Any]:
-    """Write the document of `name` anew when the aliases have moved since; returns it.
+def publish(
+    found: Mapping[str, ModelVersion], paths: Paths, registry: Registry, documents: Documents, name: str
+) -> dict[str, Any]:
+    """Write the document of `name` anew unless it is of `found` (alias → version) already; returns it.
 
     Raises ServiceUnavailable when the bucket or the registry does not answer.
     """
-    found = {alias: registry.by_alias(name, alias) for alias in ALIASES}
-    models = {alias: {**evidence_of(one), "digest": one.digest} for alias, one in found.items() if one}
+    models = {alias: {**evidence_of(one), "digest": one.digest} for alias, one in found.items()}
     before = documents.read(models_key(name))
     if before and before.value["models"] == models:
         return dict(before.value)
-    champion, challenger = found[CHAMPION], found[CHALLENGER]
-    value = {
-        "as_of": stamp(),
-        "models": models,
-        **(_differences(paths, registry, champion, challenger) if champion and challenger else _same()),
-    }
+    both = CHAMPION in found and CHALLENGER in found
+    captions = _differences(paths, registry, found[CHAMPION], found[CHALLENGER]) if both else _captions()
+    value = {"as_of": stamp(), "models": models, **captions}
     if before:
         documents.replace(models_key(name), value, before.tag)
     else:
@@ -50,7 +48,7 @@ def publish(paths: Paths, registry: Registry, documents: Documents, name: str) -
     return value
 
 
-def _same(compared: int = 0, differ: int = 0, gallery: Sequence[Any] = ()) -> dict[str, Any]:
+def _captions(compared: int = 0, differ: int = 0, gallery: Sequence[Any] = ()) -> dict[str, Any]:
     return {"compared": compared, "differ": differ, "gallery": list(gallery)}
 
 
@@ -60,7 +58,7 @@ def _differences(paths: Paths, registry: Registry, champion: ModelVersion, chall
         with scratch(paths) as folder:
             ours, theirs = (_best(registry, one, folder / one.version) for one in (champion, challenger))
     except BadData:  # a version that was not registered by captioner has none
-        return _same()
+        return _captions()
     both = ours.keys() & theirs.keys()
     differ = sorted((image for image in both if ours[image] != theirs[image]), key=sha256_text)
     records = _records(paths)
@@ -75,7 +73,7 @@ def _differences(paths: Paths, registry: Registry, champion: ModelVersion, chall
             }
             for image in differ[:SHOWN]
         ]
-    return _same(len(both), len(differ), gallery)
+    return _captions(len(both), len(differ), gallery)
 
 
 def _best(registry: Registry, model: ModelVersion, folder: Path) -> dict[str, str]:

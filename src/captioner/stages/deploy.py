@@ -8,7 +8,6 @@ port.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -95,12 +94,22 @@ def run(
         raise BadData(f"The endpoint {name} was deleted while it was being changed.")
     changed = todo.action != "nothing"
     steps = tuple(dict.fromkeys(step.operation for step in todo.steps))
-    report = DeployReport(name, after.status, after.config, changed, tuple(after.variants), todo.warnings, steps)
+    warnings = (*todo.warnings, *_published(models, paths, registry, documents, name))
+    report = DeployReport(name, after.status, after.config, changed, tuple(after.variants), warnings, steps)
     write_json(report_path(paths), {**asdict(report), "markdown": report.markdown()})
-    if documents is not None:
-        with suppress(CaptionerError):  # a page that is out of date is no reason to fail
-            compare.publish(paths, registry, documents, name)
     return report
+
+
+def _published(
+    models: dict[str, ModelVersion], paths: Paths, registry: Registry, documents: Documents | None, name: str
+) -> tuple[str, ...]:
+    """Show `models` to the pages. A page that is out of date is no reason to fail: it is a warning."""
+    try:
+        if documents is not None:
+            compare.publish(models, paths, registry, documents, name)
+    except CaptionerError as error:
+        return (f"The page of the models is not up to date: {error}",)
+    return ()
 
 
 def plan(

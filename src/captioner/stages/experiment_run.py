@@ -32,12 +32,13 @@ def record(found: Status, tracker: Tracker, paths: Paths) -> str:
         run.params({"experiment": experiment.design, "arms": arms})
     if run.tag(OUTCOME):
         return run.url
-    run.metrics(_metrics(found.as_json()["analysis"]), step=analysis.rating.users)
+    seen = found.as_json()
+    run.metrics(_metrics(seen["analysis"]), step=analysis.rating.users)
     with scratch(paths) as folder:
-        write_json(folder / "analysis.json", found.as_json())
+        write_json(folder / "analysis.json", seen)
         write_text(folder / "status.txt", f"{found.render()}\n")
         if any(moment.low is not None for moment in analysis.over_time):
-            write_bytes(folder / "difference.png", difference_over_time(found.as_json()["analysis"]["over_time"]))
+            write_bytes(folder / "difference.png", difference_over_time(seen["analysis"]["over_time"]))
         run.file(folder, "experiment")
     if not experiment.running:
         run.tags({OUTCOME: experiment.outcome})
