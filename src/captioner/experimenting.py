@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from captioner.bootstrap import App, open_app, promote, ramp
@@ -22,8 +23,10 @@ def start(cause: Cause, root: Path | None = None) -> stage.Started:
 def stop(cause: Cause, root: Path | None = None) -> stage.Ended:
     """End the running experiment without a verdict."""
     app = open_app(root)
-    ended = stage.stop(app.experiments(), app.release(), cause)
-    _last_look(app)
+    experiments = app.experiments()
+    ended = stage.stop(experiments, app.release(), cause)
+    with suppress(CaptionerError):  # it is over, whether MLflow answers or not; the next look writes this down
+        _seen(app, stage.look(experiments))
     return ended
 
 
@@ -40,33 +43,31 @@ def look(root: Path | None = None, experiments: Experiments | None = None) -> st
 
     `experiments`: whoever looks again and again keeps them, and what they have read.
     """
-    return _look(open_app(root), experiments)
+    app = open_app(root)
+    found = stage.look(experiments or app.experiments())
+    _seen(app, found)
+    return found
 
 
 def act(found: stage.Status, cause: Cause, root: Path | None = None) -> stage.Act:
     """Ramp, promote or reject, as what was found says. Returns what was done."""
     app = open_app(root)
+    experiments = app.experiments()
     done = stage.act(
         found,
         app.endpoint(),
-        app.experiments(),
+        experiments,
         app.release(),
         cause,
         ramp=lambda because, share: ramp(because, [100 * share], root=root),
         promote=lambda because: promote(because, root),
     )
     if done.what in stage.ENDS:
-        _last_look(app)
+        with suppress(CaptionerError):  # it is over, whether MLflow answers or not
+            _seen(app, replace(found, experiment=experiments.current()))
     return done
 
 
-def _look(app: App, experiments: Experiments | None = None) -> stage.Status:
-    found = stage.look(experiments or app.experiments())
+def _seen(app: App, found: stage.Status) -> None:
+    """Onto the run in MLflow, and where the pages read it."""
     stage.publish(found, app.name, app.documents(), experiment_run.record(found, app.tracker(), app.paths))
-    return found
-
-
-def _last_look(app: App) -> None:
-    # It is over, whether MLflow answers or not; the next look writes down what this one could not.
-    with suppress(CaptionerError):
-        _look(app)

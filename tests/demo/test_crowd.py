@@ -50,4 +50,4 @@ def test_a_users_picture_is_a_part_of_one_that_was_given() -> None:
 @pytest.mark.parametrize("wrong", [{"users": 0}, {"rate": 0.0}, {"effect": 5.0}, {"effect": float("nan")}])
 def test_a_plan_that_cannot_be_played_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadParams, match="--users must be at least 1"):
-        Plan(**wrong)  # type: ignore[arg-type]
+        Plan(**{"users": 1, "rate": 1.0, "effect": 0.0, "seed": 0, **wrong})  # type: ignore[arg-type]

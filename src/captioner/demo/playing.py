@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from captioner.demo.crowd import Crowd
@@ -18,10 +17,9 @@ AT_ONCE = 4  # users who wait for a caption at the same time: two cores serve th
 class Play:
     """`users` of `crowd` at the API `url`, at most `rate` a second; they come in the background until `stop`."""
 
-    def __init__(self, url: str, crowd: Crowd, users: int, rate: float, pause: Callable[[float], None] | None = None):
+    def __init__(self, url: str, crowd: Crowd, users: int, rate: float) -> None:
         self._url, self._crowd, self._users, self._rate = url, crowd, users, rate
         self._stop = threading.Event()
-        self._pause = pause or (lambda seconds: self._stop.wait(seconds) and None)
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.fault = ""  # the last one that a user met
@@ -44,9 +42,7 @@ class Play:
         began, waiting = time.monotonic(), threading.Semaphore(2 * AT_ONCE)
         with ThreadPoolExecutor(AT_ONCE, "user") as pool:
             for number in range(self._users):
-                early = began + number / self._rate - time.monotonic()
-                if early > 0:
-                    self._pause(early)
+                self._stop.wait(max(began + number / self._rate - time.monotonic(), 0.0))
                 waiting.acquire()
                 if self._stop.is_set():
                     return

@@ -34,10 +34,10 @@ Say = Callable[[str], None]
 class Plan:
     """How the demo is played. `rate`: users a second; `effect`: rating points that they like the challenger more."""
 
-    users: int = 800
-    rate: float = 5.0
-    effect: float = 0.8
-    seed: int = 0
+    users: int
+    rate: float
+    effect: float
+    seed: int
 
     def __post_init__(self) -> None:
         if self.users < 1 or self.rate <= 0 or not -4 <= self.effect <= 4:
@@ -54,7 +54,7 @@ def run(plan: Plan, project: Path, say: Say = print) -> str:
     settings = Settings.from_env(root)
     paths, who = Paths.of(root, settings), f"captioner demo ({acting()})"
     say("1. The local stack: MLflow, a local AWS, the REST API, the web app")
-    found = stack.up(settings, paths, _services(settings, paths, ("mlflow", "aws")))
+    stack.up(settings, paths, _services(settings, paths, ("mlflow", "aws")))
     say("2. Two models of the shipped weights, judged on rendered scenes: the champion searches with a beam, the "
         "challenger is greedy and quicker")  # fmt: skip
     prepare(root, paths, shipped, project / "profiles" / "sample.yaml", who)
@@ -134,7 +134,7 @@ def _look_on(play: Play, root: Path, who: str, say: Say) -> str:
         try:
             done = experimenting.act(found, Cause(who), root)
         except CaptionerError as error:
-            if not error.transient:
+            if last or not error.transient:
                 raise
             say(f"   not yet: {error}")
             continue
