@@ -48,7 +48,7 @@ stages:
 
 
 def test_without_a_server_it_says_so_and_starts_the_stack(standing: Any) -> None:
-    assert "Starting the local stack (api, aws, deployments, mlflow, prefect)" in standing.first.output
+    assert "Starting the local stack (api, aws, deployments, mlflow, prefect, web)" in standing.first.output
     services = stack.status(standing.settings, standing.paths)
     assert services.keys() == {"prefect", "mlflow", "aws", "deployments", "api", "web"}
     assert all(one["healthy"] for one in services.values())
