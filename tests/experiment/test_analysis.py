@@ -12,6 +12,8 @@ import pytest
 from captioner.experiment.analysis import analyse, as_json
 from captioner.experiment.document import as_document
 from captioner.experiment.events import Exposure, Feedback
+from captioner.experiment.planning import plan
+from captioner.experiment.sequences import contributions, intervals, tuned, variance
 from captioner.experimentparams import ExperimentParams
 from captioner.ledger import CHALLENGER, CHAMPION
 from tests.experiment.worlds import START, logs, running, stamp
@@ -35,6 +37,18 @@ def test_a_better_challenger_is_promoted() -> None:
     assert told["sample_ratio"]["ok"]
     assert told["over_time"][-1]["users"] == 2000
     assert len(told["over_time"]) <= 200
+
+
+@pytest.mark.parametrize("deviation", [0.6, 1.2])
+def test_the_verdicts_interval_is_the_one_that_was_planned(deviation: float) -> None:
+    params = PARAMS.model_copy(update={"deviation": deviation})
+    exposures, feedback = logs(2000)
+    phi = contributions(
+        [one.rating for one in feedback], [one.assigned == CHALLENGER for one in exposures], 0.5, start=3.0
+    )
+    mean, radius = intervals(phi, tuned(variance(deviation, 0.5) * plan(params).users, 0.05), 0.05)
+    told = found(exposures, feedback, params)["difference"]
+    assert (told["low"], told["high"]) == pytest.approx((mean[-1] - radius[-1], mean[-1] + radius[-1]))
 
 
 @pytest.mark.parametrize(("better", "users"), [(-0.5, 2000), (0.0, 12_000)])

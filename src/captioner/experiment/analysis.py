@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from captioner.clock import stamp
-from captioner.experiment.comparing import MEASURES, Comparison, Moment, compared
+from captioner.experiment.comparing import Comparison, Moment, compared, measures
 from captioner.experiment.document import Experiment
 from captioner.experiment.events import Exposure, Feedback
 from captioner.experiment.planning import Plan, plan
@@ -80,10 +80,10 @@ def analyse(
     """Judge the experiment by everything that was logged until `now`."""
     log = collect(experiment, exposures, feedback)
     users = list(log.users.values())
-    planned = plan(params)
+    planned, measured = plan(params), measures(params)
 
     def compare(name: str, some: Sequence[User], alpha: float = params.alpha) -> tuple[Comparison, list[Moment]]:
-        return compared(MEASURES[name], some, alpha, planned.users, planned.share, params.min_users)
+        return compared(measured[name], some, alpha, planned.users, planned.share, params.min_users)
 
     rating, over_time = compare("rating", users)
     metrics = [rating, *(compare(name, users)[0] for name in ("corrected", "edit_distance"))]

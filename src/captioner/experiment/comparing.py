@@ -9,9 +9,9 @@ import numpy as np
 
 from captioner.experiment.sequences import Floats, contributions, intervals, tuned, variance
 from captioner.experiment.users import User
+from captioner.experimentparams import ExperimentParams
 
 Bits = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-
 
 POINTS = 200  # of an interval over time: as many as a plot shows
 
@@ -24,6 +24,10 @@ class Measure:
     of: Callable[[User], float | None]
     typical: float
     deviation: float
+
+    def rho(self, users: int, share: float, alpha: float) -> float:
+        """The interval's parameter: narrowest when `users` have told, of whom `share` met the challenger."""
+        return tuned(variance(self.deviation, share) * users, alpha)
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,17 @@ class Moment:
     high: float | None
 
 
-MEASURES = {
-    one.name: one
-    for one in (
-        Measure("rating", lambda user: user.rating if user.rated else None, 3.0, 1.2),
+def measures(params: ExperimentParams) -> dict[str, Measure]:
+    """What is measured, by name. Latency is a mean of logarithms: one slow answer must not be all that is seen."""
+    found = (
+        Measure("rating", lambda user: user.rating if user.rated else None, 3.0, params.deviation),
         Measure("corrected", lambda user: user.corrected / user.shown if user.shown else None, 0.1, 0.3),
         Measure("edit_distance", lambda user: user.distance / user.corrected if user.corrected else None, 0.5, 0.3),
         Measure("latency_ms", lambda user: user.log_ms / user.shown if user.shown else None, 5.0, 0.5),
         Measure("errors", lambda user: user.failed / (user.shown + user.failed) if user.shown + user.failed else None,
                 0.0, 0.05),
-    )
-}  # fmt: skip
-"""Latency is a mean of logarithms: one slow answer must not be all that is seen."""
+    )  # fmt: skip
+    return {one.name: one for one in found}
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,8 @@ def moments(measure: Measure, seen: Told, alpha: float, users: int, share: float
     """
     if not seen.outcomes.size:
         return []
-    rho = tuned(variance(measure.deviation, share) * users, alpha)
     phi = contributions(seen.outcomes, seen.challenger, seen.shares, measure.typical)
-    mean, radius = intervals(phi, rho, alpha)
+    mean, radius = intervals(phi, measure.rho(users, share, alpha), alpha)
     met = np.cumsum(seen.challenger)
     count = np.arange(1, met.size + 1)
     enough = np.minimum(met, count - met) >= least

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captioner.experiment.comparing import Bits
+from captioner.experiment.comparing import Bits, measures
 from captioner.experiment.planning import plan
-from captioner.experiment.sequences import Floats, contributions, intervals, tuned, variance
+from captioner.experiment.sequences import Floats, contributions, intervals
 from captioner.experimentparams import ExperimentParams
 from captioner.progress import track
 
 LOOKS = 200
 MEAN = 3.2
 BLOCK = 100  # experiments at a time: a few megabytes
-TYPICAL = 3.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,14 @@ def simulate(
     share = planned.share
     looks = np.unique(np.linspace(min(2 * params.min_users, count), count, LOOKS).astype(int)) - 1
     random = np.random.default_rng(seed)
-    rho = tuned(variance(params.deviation, share) * planned.users, params.alpha)
+    rating = measures(params)["rating"]
+    rho = rating.rho(planned.users, share, params.alpha)
     above, below, last, peeked, stops = 0, 0, 0, 0, []
     with track("simulate", experiments, "experiments") as progress:
         for begun in range(0, experiments, BLOCK):
             several = min(BLOCK, experiments - begun)
             outcomes, met = ratings(random, (several, count), share, effect, params.deviation)
-            mean, radius = intervals(contributions(outcomes, met, share, TYPICAL), rho, params.alpha)
+            mean, radius = intervals(contributions(outcomes, met, share, rating.typical), rho, params.alpha)
             enough = np.minimum(np.cumsum(met, 1), np.cumsum(~met, 1)) >= params.min_users
             higher, lower = ((mean > radius) & enough)[:, looks], ((mean < -radius) & enough)[:, looks]
             above, below = above + int(higher.any(1).sum()), below + int(lower.any(1).sum())
