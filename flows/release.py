@@ -10,15 +10,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from captioner import bootstrap
-from captioner.acting import acting
 from captioner.bootstrap import run_stage
 from captioner.errors import GateFailed
-from captioner.ledger import Cause
+from flows.cause import cause
 from flows.patience import PATIENT
 from flows.plain_errors import speak_plainly
 from flows.reports import publish_release
@@ -28,7 +27,7 @@ from flows.reports import publish_release
 def register() -> dict[str, Any]:
     """Every candidate into the registry, through the gate; a gate that says no fails the task."""
     try:
-        report = run_stage("register", cause=_cause())
+        report = run_stage("register", cause=cause())
     except GateFailed:
         publish_release("register", Path.cwd())
         raise
@@ -39,7 +38,7 @@ def register() -> dict[str, Any]:
 @task(task_run_name="deploy", **PATIENT)
 def deploy() -> dict[str, Any]:
     """The endpoint serves what the aliases say."""
-    report = run_stage("deploy", cause=_cause())
+    report = run_stage("deploy", cause=cause())
     publish_release("deploy", Path.cwd())
     return dataclasses.asdict(report)
 
@@ -47,7 +46,7 @@ def deploy() -> dict[str, Any]:
 @task(task_run_name="reconcile", **PATIENT)
 def follow() -> dict[str, Any]:
     """The endpoint follows the aliases; who moved one where, and what was done about it, is in the ledger."""
-    report = bootstrap.reconcile(_cause())
+    report = bootstrap.reconcile(cause())
     publish_release("reconcile", Path.cwd())
     return dataclasses.asdict(report)
 
@@ -62,8 +61,3 @@ def reconcile() -> dict[str, Any] | State[None]:
         get_run_logger().info("No champion yet: nothing to serve.")
         return Completed(name="Nothing to serve", message="The registry has no champion yet.")
     return report
-
-
-def _cause() -> Cause:
-    """For the ledger: the flow's run, and the machine that it runs on."""
-    return Cause(f"Prefect, {runtime.flow_run.flow_name} {runtime.flow_run.name!r} ({acting()})")

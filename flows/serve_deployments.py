@@ -24,7 +24,7 @@ from prefect.runner import Runner
 from prefect.states import Cancelled
 
 from captioner.errors import ServiceUnavailable
-from flows.experiment import experiment
+from flows.experiment import confirm, experiment
 from flows.release import reconcile
 from flows.server import require_server
 from flows.training import training
@@ -52,7 +52,7 @@ def serve() -> None:
     """Serve until told to stop."""
     # pause_on_shutdown: a schedule must survive `down`.
     runner = Runner(name="captioner", pause_on_shutdown=False, query_seconds=POLL_S)
-    deployments = [_training(), _alone(reconcile), _alone(experiment)]
+    deployments = [_deployment(training), _alone(reconcile), _alone(experiment), _deployment(confirm)]
     with get_client(sync_client=True) as client:
         new = [one for one in deployments if not _exists(client, one)]
         for one in deployments:
@@ -66,16 +66,14 @@ def serve() -> None:
     asyncio.run(runner.start(webserver=True))
 
 
-def _training() -> RunnerDeployment:
-    return RunnerDeployment.from_flow(training, "training", tags=["captioner"], description=training.description)
+def _deployment(of: Flow[..., Any], **more: Any) -> RunnerDeployment:
+    return RunnerDeployment.from_flow(of, of.name, tags=["captioner"], description=of.description, **more)
 
 
 def _alone(looking: Flow[[], Any]) -> RunnerDeployment:
     # One at a time; another that comes meanwhile has nothing to add.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    return RunnerDeployment.from_flow(
-        looking, looking.name, tags=["captioner"], description=looking.description, concurrency_limit=alone
-    )
+    return _deployment(looking, concurrency_limit=alone)
 
 
 def _exists(client: SyncPrefectClient, deployment: RunnerDeployment) -> bool:

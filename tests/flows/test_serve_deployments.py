@@ -181,7 +181,7 @@ def test_prefect_yaml_deploys_the_same_flows_to_a_work_pool(standing: Any, api: 
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
-    for name in ("training", "reconcile", "experiment"):
+    for name in ("training", "reconcile", "experiment", "confirm"):
         pooled, served = api.ask(f"/deployments/name/{name}/pool"), deployment(api, name)
         assert pooled["work_pool_name"] == "captioner"
         # Prefect names the served one from where it looked, which is not always the checkout.

@@ -27,10 +27,7 @@ def render(experiment: Experiment | None, analysis: Analysis | None) -> str:
         *_interval(analysis.rating),
     ]
     for one in analysis.guardrails:
-        bounds = "too early to say"
-        if one.low is not None:
-            bounds = f"between {one.low:.3g} and {one.high:.3g} {one.unit}"
-        lines.append(f"{one.name:<13} {bounds}, limit {one.limit:g}: {'ok' if one.ok else 'HARMED'}")
+        lines.append(f"{one.name:<13} {one.bounds}, limit {one.limit:g}: {'ok' if one.ok else 'HARMED'}")
     ratio = analysis.sample_ratio
     sound = "ok" if verdict.sample_ratio_ok else "WRONG"
     lines.append(f"sample ratio  {ratio.observed} of {ratio.expected:.0f} expected, p = {ratio.p_value:.2g}: {sound}")

@@ -15,7 +15,10 @@ PROMOTE, REJECT, CONTINUE = "promote", "reject", "continue"
 
 @dataclass(frozen=True)
 class Guardrail:
-    """What the challenger costs. It is harmed once the whole interval lies above the limit; `unit` says of what."""
+    """What the challenger costs. It is harmed once the whole interval lies above the limit; `unit` says of what.
+
+    `bounds` says in words where the interval lies.
+    """
 
     name: str
     champion: float | None
@@ -25,8 +28,12 @@ class Guardrail:
     limit: float
     unit: str
     ok: bool = field(init=False)
+    bounds: str = field(init=False)
 
     def __post_init__(self) -> None:
+        early = self.low is None or self.high is None
+        bounds = "too early to say" if early else f"between {self.low:.3g} and {self.high:.3g} {self.unit}"
+        object.__setattr__(self, "bounds", bounds)
         object.__setattr__(self, "ok", self.low is None or self.low <= self.limit)
 
 

@@ -52,10 +52,7 @@ def _experiment(experiment: dict[str, Any], analysis: dict[str, Any]) -> None:
         st.info("Too few users have rated for an interval.")
     st.subheader("Guardrails", anchor=False)
     for one in analysis["guardrails"]:
-        bounds = "too early to say"
-        if one["low"] is not None:
-            bounds = f"between {one['low']:.3g} and {one['high']:.3g} {one['unit']}"
-        st.write(f"{'✓' if one['ok'] else '✗'} {one['name']}: {bounds}; the limit is {one['limit']:g}.")
+        st.write(f"{'✓' if one['ok'] else '✗'} {one['name']}: {one['bounds']}; the limit is {one['limit']:g}.")
     ratio = analysis["sample_ratio"]
     st.write(
         f"{'✓' if ratio['ok'] else '✗'} sample ratio: {ratio['observed']} users met the challenger, "
