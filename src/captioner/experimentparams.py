@@ -16,7 +16,7 @@ class GuardrailParams(Section):
     """What the challenger may cost; shown to cost more, it is rejected whatever its captions are rated."""
 
     latency_ratio: float = Field(default=1.25, gt=1, description="typical latency, challenger over champion")
-    errors: float = Field(default=0.01, gt=0, lt=1, description="more of a user's requests that fail")
+    errors: float = Field(default=0.01, gt=0, lt=1, description="more of users' first requests that fail")
 
 
 class ExperimentParams(Section):

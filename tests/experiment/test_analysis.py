@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from captioner.experiment.analysis import analyse, as_json
+from captioner.experiment.assignment import assigned
 from captioner.experiment.document import as_document
 from captioner.experiment.events import Exposure, Feedback
 from captioner.experiment.planning import plan
@@ -87,6 +88,20 @@ def test_a_slow_challenger_is_rejected_however_its_captions_are_rated() -> None:
     latency = told["guardrails"][0]
     assert (latency["name"], latency["ok"]) == ("latency", False)
     assert latency["low"] < 2 < latency["high"]
+
+
+def test_a_load_that_grows_during_a_ramp_is_no_slow_challenger() -> None:
+    """Who moves is left out from then on: the champion's users would have their quick hours only."""
+    first, feedback = logs(4000, share=[0.05, 0.1, 0.25, 0.5])
+    last = running(0.5)
+    later = [
+        replace(one, inference_id=f"{one.inference_id}-later", at=stamp(60), latency_ms=8 * one.latency_ms,
+                assigned=assigned(last, one.user), variant=assigned(last, one.user), share=0.5)
+        for one in first
+    ]  # fmt: skip
+    told = found([*first, *later], feedback)
+    assert told["excluded"]["after the user had moved on in a ramp"] > 500
+    assert told["guardrails"][0]["low"] < 1 < told["guardrails"][0]["high"]
 
 
 def test_a_challenger_that_fails_is_rejected_whoever_answers_in_its_place() -> None:

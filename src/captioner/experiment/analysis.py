@@ -132,7 +132,7 @@ def _guardrails(guards: Mapping[str, Comparison], params: ExperimentParams) -> l
         Guardrail("latency", _exp(slow.champion), _exp(slow.challenger), _exp(slow.low), _exp(slow.high),
                   limits.latency_ratio, "times the champion's typical latency"),
         Guardrail("errors", bad.champion, bad.challenger, bad.low, bad.high,
-                  limits.errors, "more of a user's requests failing"),
+                  limits.errors, "more of users' first requests failing"),
     ]  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def _arm(challenger: bool, log: Log, metrics: Sequence[Comparison], guards: Mapp
     return Arm(
         users=len(mine),
         exposures=log.exposures[challenger],
-        ratings=sum(user.rated for user in mine),
+        ratings=sum(user.ratings for user in mine),
         rating=rating,
         corrected=corrected,
         edit_distance=distance,
@@ -163,7 +163,7 @@ def _shares(users: Sequence[User]) -> dict[float, tuple[int, int]]:
 
 def _by_day(users: Sequence[User], compare: Any) -> list[Moment]:
     """Each day's users alone: whether the first days, when it is new, tell another story. To look at, not to decide."""
-    days = sorted({user.first_rated[:10] for user in users if user.rated})
+    days = sorted({user.first_rated[:10] for user in users if user.first_rated})
     found = []
     for day in days:
         one, _ = compare("rating", [user for user in users if user.first_rated[:10] == day])

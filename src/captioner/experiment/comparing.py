@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -55,15 +56,14 @@ class Moment:
 
 
 def measures(params: ExperimentParams) -> dict[str, Measure]:
-    """What is measured, by name. Latency is a mean of logarithms: one slow answer must not be all that is seen."""
+    """What is measured, by name. Latency is compared by its logarithm: one slow answer must not be all that is seen."""
     found = (
-        Measure("rating", lambda user: user.rating if user.rated else None, 3.0, params.deviation),
-        Measure("corrected", lambda user: user.corrected / user.shown if user.shown else None, 0.1, 0.3),
-        Measure("edit_distance", lambda user: user.distance / user.corrected if user.corrected else None, 0.5, 0.3),
-        Measure("latency_ms", lambda user: user.log_ms / user.shown if user.shown else None, 5.0, 0.5),
-        Measure("errors", lambda user: user.failed / (user.shown + user.failed) if user.shown + user.failed else None,
-                0.0, 0.05),
-    )  # fmt: skip
+        Measure("rating", attrgetter("rating"), 3.0, params.deviation),
+        Measure("corrected", attrgetter("corrected"), 0.1, 0.3),
+        Measure("edit_distance", attrgetter("distance"), 0.5, 0.3),
+        Measure("latency_ms", attrgetter("log_ms"), 5.0, 0.5),
+        Measure("errors", attrgetter("failed"), 0.0, 0.05),
+    )
     return {one.name: one for one in found}
 
 

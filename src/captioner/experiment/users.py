@@ -1,10 +1,10 @@
 """What each user of an experiment met and said: the log, one row a user, because the user is the unit of a verdict.
 
-A user belongs to the arm of the first exposure, and counts by the first caption that they rated. Who moves on to the
-challenger in a ramp stays what they were, and what they are shown after the move is left out, counted. (Later ratings
-would come from challenger's users only, and a mood that changes with time would look like a difference.) A request that
-the assigned variant could not answer is an error of that variant, whoever answered instead; testers' overrides count
-nowhere.
+A user belongs to the arm of the first exposure, and counts by firsts: the first request, the first caption, the first
+rating, the first correction. Who moves on to the challenger in a ramp stays what they were, and what they are shown
+after the move is left out, counted. (What comes later would come from the challenger's users only, and a mood or a load
+that changes with time would look like a difference.) A request that the assigned variant could not answer is an error
+of that variant, whoever answered instead; testers' overrides count nowhere.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ TOO_MANY = 429
 
 @dataclass
 class User:
-    """One user: the arm, the challenger's share when they came, and what they were shown. Times are as logged."""
+    """One user: the arm, the challenger's share when they came, and what of theirs came first. Times are as logged."""
 
     challenger: bool
     share: float
     since: str
     facts: dict[str, str]
-    shown: int = 0
-    failed: int = 0
-    log_ms: float = 0.0  # in sum, of what was shown
-    rated: int = 0
-    rating: float = 0.0  # of the first caption that they rated
+    failed: float | None = None  # 1 or 0: the first request, unless that was wrong itself
+    log_ms: float | None = None  # of the first caption
+    corrected: float | None = None  # 1 or 0: the first caption
+    distance: float | None = None  # of the first correction
+    rating: float | None = None  # of the first caption that they rated
     first_rated: str = ""
-    corrected: int = 0
-    distance: float = 0.0  # in sum
+    ratings: int = 0
 
 
 @dataclass
@@ -80,24 +79,25 @@ def _count(log: Log, shown: Exposure, said: Feedback | None) -> None:
         return
     log.exposures[challenger] += 1
     if shown.fallback or shown.status >= 500 or shown.status == TOO_MANY:
-        user.failed += 1
+        user.failed = 1.0 if user.failed is None else user.failed
         if shown.fallback:
             log.excluded["answered by the champion in the challenger's place"] += 1
         return
     if shown.status != 200:
         log.excluded["the request was wrong"] += 1
         return
-    user.shown += 1
-    user.log_ms += math.log(max(shown.latency_ms, 1.0))
+    user.failed = 0.0 if user.failed is None else user.failed
+    corrected = said is not None and said.correction is not None
+    if user.log_ms is None:
+        user.log_ms, user.corrected = math.log(max(shown.latency_ms, 1.0)), float(corrected)
     if said is None:
         return
     if said.rating is not None:
-        if not user.rated:
+        if user.rating is None:
             user.rating, user.first_rated = float(said.rating), said.at
-        user.rated += 1
-    if said.correction is not None:
-        user.corrected += 1
-        user.distance += word_distance(shown.caption, said.correction)
+        user.ratings += 1
+    if said.correction is not None and user.distance is None:
+        user.distance = word_distance(shown.caption, said.correction)
 
 
 def word_distance(one: str, other: str) -> float:
