@@ -18,11 +18,12 @@ from captioner.experiment.document import RUNNING, Experiment
 from captioner.experiment.planning import plan
 from captioner.experiment.ratio import sample_ratio
 from captioner.experiment.simulating import LOOKS, simulate
-from captioner.experimentparams import ExperimentParams
+from captioner.experimentparams import BanditParams, ExperimentParams
 from captioner.ledger import CHALLENGER, CHAMPION, Model
 
 BATCHES, BATCH = 5, 500
 PARAMS = ExperimentParams()
+BANDIT = ExperimentParams(bandit=BanditParams())
 ALARM = 0.05  # of the sample ratio here: one in a thousand could not be told from none
 LIMIT_US = 50.0
 
@@ -35,6 +36,8 @@ def _verdicts() -> list[Result]:
     planned = plan(PARAMS)
     same = [simulate(PARAMS, 0.0, BATCH, seed=seed) for seed in range(BATCHES)]
     better = [simulate(PARAMS, PARAMS.effect, BATCH, seed=100 + seed) for seed in range(BATCHES)]
+    moved = [simulate(BANDIT, 0.0, BATCH, seed=200 + seed) for seed in range(BATCHES)]
+    drawn = [simulate(BANDIT, PARAMS.effect, BATCH, seed=300 + seed) for seed in range(BATCHES)]
     wrong = [one.promoted + one.demoted for one in same]
     power = [one.at_the_end for one in better]
     details = {
@@ -62,6 +65,19 @@ def _verdicts() -> list[Result]:
             ours=float(np.mean(power)),
             peers=PARAMS.power,
             details={**details, "promoted_at_any_look": float(np.mean([one.promoted for one in better]))},
+        ),
+        Result(
+            name=f"A/A experiments with a bandit and a wrong verdict at any of {LOOKS} looks",
+            peer=f"the {PARAMS.alpha:.0%} that are allowed",
+            ratio=_times([PARAMS.alpha / max(one.promoted + one.demoted, 1 / BATCH) for one in moved]),
+            goal=1.0,
+            ours=float(np.mean([one.promoted + one.demoted for one in moved])),
+            peers=PARAMS.alpha,
+            details={
+                **details,
+                "met_a_better_challenger": float(np.mean([one.met_challenger for one in drawn])),
+                "power": float(np.mean([one.at_the_end for one in drawn])),
+            },
         ),
     ]
 

@@ -19,6 +19,13 @@ class GuardrailParams(Section):
     errors: float = Field(default=0.01, gt=0, lt=1, description="more of users' first requests that fail")
 
 
+class BanditParams(Section):
+    """Thompson sampling in the ramp's place, once its last step is reached."""
+
+    liked_from: int = Field(default=4, ge=2, le=5, description="a first rating from which on a user liked the caption")
+    floor: float = Field(default=0.1, ge=0.01, lt=0.5, description="share of the users that each variant keeps")
+
+
 class ExperimentParams(Section):
     """Ratings are points from 1 to 5; what is compared is a user's first one."""
 
@@ -32,6 +39,7 @@ class ExperimentParams(Section):
     ramp: tuple[Percent, ...] = Field(default=(5.0, 10.0, 25.0, 50.0), min_length=1)
     step_hours: float = Field(default=1.0, ge=0, description="how long each step of the ramp lasts at least")
     guardrails: GuardrailParams = GuardrailParams()
+    bandit: BanditParams | None = Field(default=None, description="left out: the ramp's last share stays")
     human: bool = Field(default=False, description="a person confirms each promotion and each rejection")
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from captioner.clock import stamp
 from captioner.errors import BadInput, CaptionerError, GateFailed
 from captioner.experiment.document import Experiment
 from captioner.experiment.events import EXPOSURES, FEEDBACK, Exposure, as_line
-from captioner.experimentparams import ExperimentParams
+from captioner.experimentparams import BanditParams, ExperimentParams
 from captioner.experiments import Experiments
 from captioner.ledger import CHALLENGER, CHAMPION, Cause, Model
 from captioner.params import load_params
@@ -151,6 +151,19 @@ def test_time_ramps_it_and_a_look_that_comes_twice_changes_nothing(world: World)
         seen.append(world.look().what)
     assert seen == ["continue", "ramp", "continue", "ramp", "ramp", "continue"]
     assert [share for _, share, _ in world.done] == [0.1, 0.25, 0.5]
+
+
+def test_a_bandit_takes_over_where_the_ramp_ends_and_may_go_back(world: World) -> None:
+    world.params = ExperimentParams(min_hours=200.0, step_hours=1.0, bandit=BanditParams())
+    experiment = world.start()
+    world.rate(experiment, better=1.0)
+    world.hours = 2.5
+    assert world.look().share == 0.25
+    world.hours = 31.0
+    first = world.look()
+    assert (first.what, first.share) == ("ramp", 0.9)
+    assert first.why.startswith("The bandit: ")
+    assert world.look().what == "continue"
 
 
 def test_a_ramp_that_fails_leaves_the_experiment_as_it_was(world: World) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from captioner.clock import stamp
+from captioner.experiment.bandit import Allocation, allocation
 from captioner.experiment.comparing import Comparison, Moment, compared, measures
 from captioner.experiment.document import Experiment
 from captioner.experiment.events import Exposure, Feedback
@@ -66,6 +67,7 @@ class Analysis:
     by_day: Sequence[Moment]
     slices: Sequence[Slice]
     excluded: Mapping[str, int]
+    bandit: Allocation | None
     plan: Plan
     runtime_h: float
 
@@ -104,6 +106,7 @@ def analyse(
         by_day=_by_day(users, compare),
         slices=_slices(users, compare, params.alpha),
         excluded=dict(log.excluded),
+        bandit=allocation(params.bandit, users, params.min_users) if params.bandit else None,
         plan=planned,
         runtime_h=max(runtime, 0.0),
     )

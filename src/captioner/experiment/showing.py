@@ -31,6 +31,8 @@ def render(experiment: Experiment | None, analysis: Analysis | None) -> str:
     ratio = analysis.sample_ratio
     sound = "ok" if verdict.sample_ratio_ok else "WRONG"
     lines.append(f"sample ratio  {ratio.observed} of {ratio.expected:.0f} expected, p = {ratio.p_value:.2g}: {sound}")
+    if analysis.bandit:
+        lines.append(f"bandit        {analysis.bandit.words}")
     lines += [f"left out      {count}: {reason}" for reason, count in analysis.excluded.items()]
     return "\n".join(lines)
 

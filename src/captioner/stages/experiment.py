@@ -22,6 +22,7 @@ from captioner.ports import Documents, Endpoint
 from captioner.release.names import status_key
 from captioner.stages.moving import Release
 
+LEAST = 0.005  # by which a bandit's share must differ before it is moved
 ENDS = (PROMOTE, REJECT, STOPPED)  # the acts after which no experiment runs
 
 
@@ -141,8 +142,13 @@ def next_act(found: Status, served: dict[str, Model]) -> Act:
         return Act(verdict.outcome, verdict.reasons[0])
     if not verdict.sample_ratio_ok:
         return Act(CONTINUE, verdict.reasons[0])
-    reached = int(analysis.runtime_h / params.step_hours) if params.step_hours else len(params.ramp)
-    due = params.ramp[min(reached, len(params.ramp) - 1)] / 100
+    last = len(params.ramp) - 1
+    reached = min(int(analysis.runtime_h / params.step_hours), last) if params.step_hours else last
+    due = params.ramp[reached] / 100
+    if reached == last and analysis.bandit:
+        if abs(analysis.bandit.share - one.share) < LEAST:
+            return Act(CONTINUE, verdict.reasons[0])
+        return Act("ramp", f"The bandit: {analysis.bandit.words}.", analysis.bandit.share)
     if due > one.share + 1e-9:
         return Act("ramp", f"The experiment has run for {analysis.runtime_h:.1f} h and nothing speaks against it.", due)
     return Act(CONTINUE, verdict.reasons[0])

@@ -58,6 +58,8 @@ def _experiment(experiment: dict[str, Any], analysis: dict[str, Any]) -> None:
         f"{'✓' if ratio['ok'] else '✗'} sample ratio: {ratio['observed']} users met the challenger, "
         f"{ratio['expected']:.0f} were expected."
     )
+    if analysis["bandit"]:
+        st.write(f"Bandit: {analysis['bandit']['words']}.")
     with st.expander("By day and by slice, to look at; neither decides"):
         st.dataframe([*_named(analysis["by_day"], "at"), *_named(analysis["slices"], "value")], hide_index=True)
 
