@@ -75,6 +75,7 @@ def project(root: Path) -> int:
     root.mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy2(ROOT / name, root / name)
+    shutil.copytree(ROOT / "data" / "feedback", root / "data" / "feedback")
     shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     subprocess.run(["git", "init", "--quiet", str(root)], check=True)
     dvc("init", root, "--quiet")

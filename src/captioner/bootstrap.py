@@ -133,6 +133,15 @@ def reconcile(cause: Cause, dry_run: bool = False, root: Path | None = None) -> 
     return stage.run(*_released(open_app(root)), cause, dry_run)
 
 
+def collect_feedback(root: Path | None = None) -> Any:
+    """Corrected captions and their pictures into ``data/feedback``. Returns what was new."""
+    from captioner.adapters.served_models import ServedModels
+    from captioner.stages import feedback as stage
+
+    app = open_app(root)
+    return stage.collect(app.paths, app.events(), ServedModels(app.settings, app.paths), app.name)
+
+
 def trace(asked: str, root: Path | None = None) -> Any:
     """From a caption, a variant or the endpoint back to the commit."""
     from captioner.adapters.mlflow_tracking import tracking_uri

@@ -1,7 +1,7 @@
 """Where a project's files lie: one place that knows the layout, so that no other module spells a path.
 
-Everything under `data`, `models` and `reports` is a DVC out and holds no absolute path; everything under `home`
-(``.captioner/``) is this machine's own state.
+Everything under `data` (but `feedback`), `models` and `reports` is a DVC out and holds no absolute path; everything
+under `home` (``.captioner/``) is this machine's own state.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ class Paths:
     @property
     def profiles(self) -> Path:
         return self.root / "profiles"
+
+    @property
+    def feedback(self) -> Path:
+        """Pictures that users captioned better than the model did: ``captions.csv`` and what it names."""
+        return self.root / "data" / "feedback"
 
     # DVC outs
     @property

@@ -5,7 +5,7 @@ A port exists only where two implementations do (the second is often the fake in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -200,10 +200,20 @@ class Captured:
     answer: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True)
+class CapturedRequest:
+    """What one inference asked for: the body as the endpoint got it."""
+
+    inference_id: str
+    content_type: str
+    body: bytes
+
+
 class Served(Protocol):
     """What stands behind an endpoint, for whoever traces it. Implementations: boto3; the fake of the tests."""
 
     def models(self, endpoint: str) -> Sequence[LiveModel]: ...
     def captured(self, endpoint: str, inference_id: str) -> Captured | None: ...
+    def requests(self, endpoint: str, inference_ids: Collection[str]) -> Iterator[CapturedRequest]: ...
     def archive(self, digest: str) -> str | None:
         """Where the artifact with this digest is stored, None when it is not."""

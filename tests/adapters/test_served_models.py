@@ -85,6 +85,24 @@ def test_an_answer_that_was_not_captured_is_none(served: ServedModels, local_aws
     assert (found.variant, found.answer) == ("champion", None)
 
 
+def test_what_was_asked_is_found_for_many_at_once(served: ServedModels, local_aws: LocalAws) -> None:
+    capturing(local_aws, "served-asked")
+    for number in range(3):
+        asked(local_aws, "served-asked", ("champion", "challenger")[number % 2], f"asked-{number}")
+    wanted = ["asked-0", "asked-1", "asked-7"]
+
+    def both() -> Any:
+        try:
+            found = list(served.requests("served-asked", wanted))
+        except BadInput:
+            return None
+        return found if len(found) == 2 else None
+
+    found = until(both, "the captures to be written")
+    assert {one.inference_id for one in found} == {"asked-0", "asked-1"}
+    assert {(one.content_type, one.body) for one in found} == {("image/png", b"a picture")}
+
+
 def test_where_nothing_was_captured_it_is_said(served: ServedModels, local_aws: LocalAws) -> None:
     with pytest.raises(BadInput, match=r"Nothing was captured of served-none .*'request-7' cannot be looked up"):
         served.captured("served-none", "request-7")

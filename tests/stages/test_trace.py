@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from captioner.digests import pack_folder, sha256_file
 from captioner.errors import BadInput, ServiceUnavailable
 from captioner.ledger import Cause, Model, Served, Serving, Snapshot
 from captioner.paths import Paths
-from captioner.ports import Captured, LiveModel
+from captioner.ports import Captured, CapturedRequest, LiveModel
 from captioner.stages import trace
 from captioner.tracing import Link, Trace
 from tests.fakes import FakeDocuments, FakeRegistry, FakeTracker
@@ -46,6 +46,9 @@ class FakeServed:
     def captured(self, endpoint: str, inference_id: str) -> Captured | None:
         self._reach()
         return self.kept.get(inference_id)
+
+    def requests(self, endpoint: str, inference_ids: Collection[str]) -> Iterator[CapturedRequest]:
+        raise NotImplementedError
 
     def archive(self, digest: str) -> str | None:
         self._reach()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlparse
 
@@ -15,7 +15,7 @@ from captioner.adapters.aws import Account, Reach, code, in_our_words, message
 from captioner.adapters.s3 import MISSING, keys_below
 from captioner.errors import BadInput
 from captioner.paths import Paths
-from captioner.ports import Captured, LiveModel
+from captioner.ports import Captured, CapturedRequest, LiveModel
 from captioner.progress import track
 from captioner.release.names import CAPTURE, DIGEST, VERSION, archive_key
 from captioner.settings import Settings
@@ -43,6 +43,29 @@ class ServedModels:
 
         Raises BadInput when nothing was ever captured of the endpoint.
         """
+        neither = f", so {inference_id!r} cannot be looked up: it is neither an endpoint nor a variant"
+        for variant, place, body in self._files(endpoint, neither):
+            for record in _records(body, {inference_id}):
+                return _captured(record, inference_id, variant, place)
+        return None
+
+    def requests(self, endpoint: str, inference_ids: Collection[str]) -> Iterator[CapturedRequest]:
+        """What these inferences asked for, the newest first; some may never have been captured, or no more be there.
+
+        Raises BadInput when nothing was ever captured of the endpoint.
+        """
+        wanted = set(inference_ids)
+        for _, _, body in self._files(endpoint):
+            for record in _records(body, wanted):
+                given = record.get("captureData", {}).get("endpointInput")
+                if given is not None:
+                    wanted.discard(found := record["eventMetadata"]["inferenceId"])
+                    yield CapturedRequest(found, given.get("observedContentType", ""), _bytes(given))
+            if not wanted:
+                return
+
+    def _files(self, endpoint: str, so: str = "") -> Iterator[tuple[str, str, bytes]]:
+        """What was captured of `endpoint`, the newest hours first: variant, place and lines of each file."""
         where = self._aws.account()
         with in_our_words(where, f"read what was captured of {endpoint}"):
             described = _asked(self._aws.client(where, "sagemaker").describe_endpoint, EndpointName=endpoint) or {}
@@ -55,18 +78,14 @@ class ServedModels:
             keys = sorted(written, key=_hour, reverse=True)
             if not keys:
                 raise BadInput(
-                    f"Nothing was captured of {endpoint} ({target}), so {inference_id!r} cannot be looked up: it is "
-                    "neither an endpoint nor a variant. Data capture is switched on in params.yaml (deploy)."
+                    f"Nothing was captured of {endpoint} ({target}){so}. Data capture is switched on in params.yaml "
+                    "(deploy)."
                 )
             with track("captured data", len(keys), "files") as progress:
                 for key in keys:
                     body = client.get_object(Bucket=place.netloc, Key=key)["Body"].read()
                     progress.advance()
-                    if inference_id.encode() in body and (record := _record(body, inference_id)) is not None:
-                        return _captured(
-                            record, inference_id, key[len(prefix) :].split("/")[0], f"s3://{place.netloc}/{key}"
-                        )
-        return None
+                    yield key[len(prefix) :].split("/")[0], f"s3://{place.netloc}/{key}", body
 
     def archive(self, digest: str) -> str | None:
         """Where the artifact with this SHA-256 lies in S3, None when it is not there."""
@@ -117,24 +136,27 @@ def _hour(key: str) -> list[str]:
     return key.split("/")[-5:]
 
 
-def _record(body: bytes, inference_id: str) -> Mapping[str, Any] | None:
+def _records(body: bytes, inference_ids: Collection[str]) -> Iterator[Mapping[str, Any]]:
     for line in body.splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             continue  # a line that is none of data capture's is not what is looked for
-        if isinstance(record, Mapping) and record.get("eventMetadata", {}).get("inferenceId") == inference_id:
-            return record
-    return None
+        if isinstance(record, Mapping) and record.get("eventMetadata", {}).get("inferenceId") in inference_ids:
+            yield record
+
+
+def _bytes(part: Mapping[str, Any]) -> bytes:
+    data = str(part.get("data", ""))
+    return base64.b64decode(data) if part.get("encoding") == "BASE64" else data.encode()
 
 
 def _captured(record: Mapping[str, Any], inference_id: str, variant: str, place: str) -> Captured:
     output = record.get("captureData", {}).get("endpointOutput")
     answer: Any = None
     if output is not None:
-        data = output.get("data", "")
         try:
-            answer = json.loads(base64.b64decode(data) if output.get("encoding") == "BASE64" else data)
+            answer = json.loads(_bytes(output))
         except ValueError:
             answer = None  # a container that answers otherwise
     answer = answer if isinstance(answer, Mapping) else None

@@ -1,11 +1,12 @@
-"""The REST API, by hand: ``captioner up`` starts it too."""
+"""The REST API, by hand (``captioner up`` starts it too), and what its users said, to train on."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from captioner.commands.adding import Add
+from captioner.commands.adding import Add, as_json
+from captioner.commands.showing import show
 from captioner.errors import BadEnvironment
 
 
@@ -14,6 +15,7 @@ def add(verb: Add) -> None:
     api = verb("api", _api, "serve the REST API in front of the endpoint")
     api.add_argument("--host", default="127.0.0.1")
     api.add_argument("--port", type=int, default=8000)
+    as_json(verb("feedback", _feedback, "bring corrected captions and their pictures into data/feedback, to train on"))
 
 
 def _api(options: argparse.Namespace) -> None:
@@ -27,3 +29,9 @@ def _api(options: argparse.Namespace) -> None:
     root = Path.cwd()
     settings = Settings.from_env(root)
     serve(settings, Paths.of(root, settings), options.host, options.port)
+
+
+def _feedback(options: argparse.Namespace) -> None:
+    from captioner.bootstrap import collect_feedback
+
+    show(collect_feedback(), options.json)

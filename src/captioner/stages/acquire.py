@@ -1,5 +1,6 @@
 """acquire: bring a dataset into one form, ``data/raw`` = ``manifest.jsonl`` and packs of pictures.
 
+What users wrote in captions' places (``data/feedback``, see ``stages/feedback.py``) joins its training split.
 Pictures are stored as they came, byte for byte; rows that name nothing go to ``orphans.jsonl`` with a reason. The
 folder appears whole or not at all. Knows nothing of what a good caption or a good picture is: that is `validate`.
 """
@@ -9,13 +10,15 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from heapq import merge
+from operator import attrgetter
 from pathlib import Path
 
 from captioner.datasets.dataset import Dataset
 from captioner.errors import BadData, BadEnvironment, CaptionerError
 from captioner.packs import PackWriter, digest
-from captioner.params import AcquireParams
+from captioner.params import AcquireParams, FolderParams
 from captioner.paths import Paths
 from captioner.progress import track
 from captioner.records import SPLITS, ImageRecord, write_json, write_jsonl, write_manifest
@@ -23,6 +26,7 @@ from captioner.settings import Settings
 
 MANIFEST = "manifest.jsonl"
 ORPHANS = "orphans.jsonl"
+CAPTIONS = "captions.csv"  # of data/feedback
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def run(params: AcquireParams, paths: Paths, settings: Settings) -> AcquireRepor
 
     Raises BadData (the dataset is not what it should be, or pictures went missing on the way), BadEnvironment (disk).
     """
-    dataset = _open(params, paths, settings)
+    dataset = _with_feedback(_open(params, paths, settings), paths)
     with _fresh_folder(paths.raw) as folder:
         rows = store(dataset, folder)
         write_manifest(folder / MANIFEST, rows)
@@ -75,6 +79,24 @@ def _open(params: AcquireParams, paths: Paths, settings: Settings) -> Dataset:
 
         return open_folder(params.folder, paths.root)
     raise CaptionerError(f"acquire.{params.dataset} is missing in params.yaml.")
+
+
+def _with_feedback(dataset: Dataset, paths: Paths) -> Dataset:
+    """The dataset, and what was collected in ``data/feedback`` for training."""
+    if not (paths.feedback / CAPTIONS).exists():
+        return dataset
+    from captioner.datasets.folder import open_folder
+
+    own = FolderParams(path=str(paths.feedback), captions=CAPTIONS, dev_share=0.0, test_share=0.0)
+    more = open_folder(own, paths.root)
+    prefixed = (replace(item, id=f"feedback/{item.id}") for item in more.items)
+    return replace(
+        dataset,
+        total=dataset.total + more.total,
+        items=merge(dataset.items, prefixed, key=attrgetter("id")),
+        orphans=(*dataset.orphans, *(replace(one, id=f"feedback/{one.id}") for one in more.orphans)),
+        notes=(*dataset.notes, f"{more.total} pictures that users captioned join the training split (data/feedback)."),
+    )
 
 
 def store(dataset: Dataset, folder: Path) -> list[ImageRecord]:
