@@ -34,7 +34,7 @@ for _name in VARIABLES:
     os.environ.pop(_name, None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-SHARED = Path(os.environ.pop("CAPTIONER_TEST_SHARED", "") or ROOT.parent / "shared")
+SHARED = Path(os.environ.pop("TEST_SHARED", "") or ROOT.parent / "shared")
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def root() -> Path:
 def shared() -> Path:
     """The folder of data that is not ours to ship (Flickr8k, GloVe). Skips where there is none."""
     if not SHARED.is_dir():
-        pytest.skip(f"no {SHARED.name}/ folder beside the checkout (CAPTIONER_TEST_SHARED names another)")
+        pytest.skip(f"no {SHARED.name}/ folder beside the checkout (TEST_SHARED names another)")
     return SHARED
 
 

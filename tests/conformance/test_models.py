@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -89,6 +90,32 @@ def test_lists_are_filtered_and_come_in_pages(place: Place) -> None:
     found = [one["ModelName"] for one in [*first["Models"], *second["Models"]]]
     assert found == sorted(names)
     assert "NextToken" not in second
+
+
+def test_lists_are_filtered_by_time(place: Place) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ListModels.html: CreationTimeAfter, …Before."""
+    name = place.model("timed")
+    made = place.sagemaker.describe_model(ModelName=name)["CreationTime"]
+    hour = timedelta(hours=1)
+
+    def listed(**times: datetime) -> list[str]:
+        found = place.sagemaker.list_models(NameContains=name, **times)["Models"]
+        return [one["ModelName"] for one in found]
+
+    assert listed(CreationTimeAfter=made - hour, CreationTimeBefore=made + hour) == [name]
+    assert listed(CreationTimeAfter=made + hour) == []
+    assert listed(CreationTimeBefore=made - hour) == []
+
+
+def test_a_model_of_a_list_of_containers_is_described_as_one(place: Place) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeModel.html: Containers."""
+    name = place.name("listed")
+    container = {"Image": place.image, "ModelDataUrl": place.archive()}
+    place.sagemaker.create_model(ModelName=name, Containers=[container], ExecutionRoleArn=place.role)
+    found = place.sagemaker.describe_model(ModelName=name)
+    place.sagemaker.delete_model(ModelName=name)
+    assert [one["ModelDataUrl"] for one in found["Containers"]] == [container["ModelDataUrl"]]
+    assert "PrimaryContainer" not in found
 
 
 def test_tags_are_added_listed_and_deleted(place: Place) -> None:

@@ -7,6 +7,7 @@ moto's.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,9 +83,10 @@ class Control:
 
     def describe_model(self, request: dict[str, Any]) -> dict[str, Any]:
         model = self._get("model", request["ModelName"])
+        given = "Containers" if model.get("Containers") else "PrimaryContainer"
         return {
             "ModelName": model["ModelName"],
-            "PrimaryContainer": model["PrimaryContainer"],
+            given: model[given],
             "ExecutionRoleArn": model.get("ExecutionRoleArn"),
             "EnableNetworkIsolation": model.get("EnableNetworkIsolation", False),
             "CreationTime": model["CreationTime"],
@@ -233,7 +235,8 @@ def _summary(resource: Resource, noun: str) -> dict[str, Any]:
 
 def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple[list[Resource], dict[str, Any]]:
     """The page of `resources` that a List request asks for, and its NextToken."""
-    found = [one for one in resources if request.get("NameContains", "").lower() in one[key].lower()]
+    wanted = request.get("NameContains", "").lower()
+    found = [one for one in resources if wanted in one[key].lower() and _within(one, request)]
     sort = {"Name": key, "Status": "Status"}.get(request.get("SortBy", ""))
     if sort:
         found.sort(key=lambda one: str(one[sort]))
@@ -242,6 +245,14 @@ def _page(resources: list[Resource], key: str, request: dict[str, Any]) -> tuple
     elif request.get("SortOrder") == "Ascending":
         found.reverse()
     return page(found, request, int(request.get("MaxResults") or 10), invalid("The NextToken is not one of ours."))
+
+
+def _within(resource: Resource, request: dict[str, Any]) -> bool:
+    """Was it made and changed between the times that a List request names?"""
+    return all(
+        request.get(f"{time}After", -math.inf) < resource[time] < request.get(f"{time}Before", math.inf)
+        for time in ("CreationTime", "LastModifiedTime")
+    )
 
 
 def _check_environment(environment: dict[str, str]) -> None:

@@ -75,7 +75,9 @@ def _lock(home: Path) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise WorkspaceBusy(f"Another local AWS already runs on {home}; stop it first (captioner down).") from None
+        raise WorkspaceBusy(
+            f"Another local AWS already runs on {home}: stop it first (captioner down, or SIGTERM to its process)."
+        ) from None
     file.truncate()
     file.write(f"{os.getpid()}\n")
     file.flush()
