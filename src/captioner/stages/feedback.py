@@ -44,13 +44,13 @@ class Collected:
     def render(self) -> str:
         """For a terminal."""
         lines = [
-            f"{self.new_captions} corrected captions and {self.new_pictures} pictures are new in {self.folder}; "
-            f"{self.captions} captions in all."
+            f"Corrected captions in {self.folder}: {self.captions}, of which new: {self.new_captions}; "
+            f"new pictures: {self.new_pictures}."
         ]
         if self.waiting:
-            lines.append(f"{self.waiting} corrections are of pictures that data capture has not kept, or not yet.")
+            lines.append(f"Corrections of pictures that data capture has not kept, or not yet: {self.waiting}.")
         if self.unreadable:
-            lines.append(f"{self.unreadable} corrections are left out: their requests hold no picture.")
+            lines.append(f"Corrections left out because their requests hold no picture: {self.unreadable}.")
         if self.captions:
             lines.append(f"Look through {self.folder}/{CAPTIONS} (rows that you delete stay away), then: dvc repro")
         return "\n".join(lines)
