@@ -108,7 +108,9 @@ def confirm(experiment: str, outcome: str) -> dict[str, Any] | State[None]:
         return Completed(name="Changed", message=f"The verdict is {analysis.verdict.outcome} by now; nothing is done.")
     said = suspend_flow_run(
         wait_for_input=Answer.with_initial_data(
-            description=f"```\n{found.render()}\n```\n\nThe verdict is **{outcome}**. Go on?", go_on=True
+            description=f"The verdict is **{outcome}**. {' '.join(analysis.verdict.reasons)} Go on?\n\n"
+            f"```\n{found.render()}\n```",
+            go_on=True,
         ),
         timeout=ANSWER_S,
     )
