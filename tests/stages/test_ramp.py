@@ -177,6 +177,8 @@ def test_a_reconcile_keeps_what_the_ramp_left(world: World) -> None:
     assert not report.changed
     assert world.weights == (0.5, 0.5)
     assert any("those of the last ramp" in one for one in report.warnings)
+    world.ramp(100 * PARAMS.challenger_share)
+    assert not any("those of the last ramp" in one for one in world.deploy().warnings)  # both say the same
     # Until somebody wants another share, or another challenger comes.
     assert world.deploy(PARAMS.model_copy(update={"challenger_share": 0.2})).changed
     assert world.weights == (0.8, 0.2)

@@ -8,6 +8,7 @@ port.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -180,7 +181,8 @@ def _wanted(
     expires = None
     if params.ttl_hours:
         expires = (datetime.now(UTC) + timedelta(hours=params.ttl_hours)).isoformat(timespec="seconds")
-    return Wanted(name, variants, params, git.sha, git.dirty, expires, ramped is not None and not shadow, experiment)
+    by_ramp = ramped is not None and not shadow and not math.isclose(ramped, params.challenger_share, abs_tol=1e-6)
+    return Wanted(name, variants, params, git.sha, git.dirty, expires, by_ramp, experiment)
 
 
 def _artifact(model: ModelVersion, registry: Registry, paths: Paths) -> Path:
