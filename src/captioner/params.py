@@ -220,8 +220,6 @@ class Params(Section):
         for name in self.candidates:
             if name not in self.decoders:
                 raise ValueError(f"no candidate {name!r} in decoders; there is: {', '.join(sorted(self.decoders))}")
-            if self.train.finetune and self.decoders[name].members > 1:
-                raise ValueError(f"train.finetune tunes the encoder for one network; {name} has several members")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from captioner.errors import BadData, BadParams
@@ -17,8 +16,9 @@ from captioner.metrics import Scorer
 from captioner.model.arrays import unpack_arrays
 from captioner.model.captioner import Captioner
 from captioner.model.encoder import load_encoder
+from captioner.model.several import members_of
 from captioner.packs import PackReader, PackWriter, digest
-from captioner.params import EvaluateParams, ExportParams, FeaturesParams, parse_params
+from captioner.params import EvaluateParams, ExportParams, FeaturesParams
 from captioner.paths import Paths
 from captioner.records import ImageRecord, read_json, read_manifest, write_manifest
 from captioner.settings import Settings
@@ -27,7 +27,7 @@ from captioner.stages.fitting import phases_of
 from tests.fakes import FakeTracker
 from tests.tiny import COLOURS, KINDS, decoder_params, train_params
 
-ROOT = Path(__file__).resolve().parents[2]
+FILES = ("weights.npz", "encoder.npz")
 PAINT = {"red": (200, 40, 40), "green": (40, 170, 60), "blue": (50, 60, 210)}
 FINETUNE = {
     "first": "block15",
@@ -176,9 +176,52 @@ def test_weights_of_another_encoder_are_refused(data: Paths, tmp_path: Path) -> 
             load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", tmp_path / "encoder.npz")
 
 
-def test_an_encoder_is_tuned_for_one_network_only() -> None:
-    profile = yaml.safe_load((ROOT / "profiles" / "flickr8k-tuned.yaml").read_text(encoding="utf-8"))
-    assert parse_params(profile).train.finetune is not None
-    profile["decoders"]["attention"]["members"] = 2
-    with pytest.raises(BadParams, match="tunes the encoder for one network; attention has several members"):
-        parse_params(profile)
+@pytest.mark.timeout(900)
+def test_each_of_several_members_has_an_encoder_of_its_own(data: Paths, tmp_path: Path) -> None:
+    """What a member becomes is what it would be alone, with its seed; the artifact has an end for each."""
+    alone = []
+    for seed in (3, 4):
+        run(data, seed=seed)
+        alone.append({name: dict(unpack_arrays(data.trained("attention") / name)) for name in FILES})
+    report = train.run(
+        train_params(epochs=2, dev_images=4, finetune=FINETUNE, seed=3),
+        decoder_params(members=2),
+        data,
+        "attention",
+        train.NoTracker(),
+        data.root,
+    )
+    assert [(e.member, e.objective) for e in report.epochs[::2]] == [
+        (member, phase) for member in (0, 1) for phase in ("cross-entropy", "finetune")
+    ]
+    trained = data.trained("attention")
+    for name in FILES:
+        for member, own in zip(members_of(unpack_arrays(trained / name)), alone, strict=True):
+            assert member.keys() == own[name].keys()
+            assert all(np.array_equal(member[key], own[name][key]) for key in member)
+
+    tuned = load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", trained / "encoder.npz")
+    published = load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders")
+    assert tuned.channels == 2 * published.channels
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
+    both = tuned.encode(pixels).numpy()
+    for number, own in enumerate(alone):
+        np.savez(tmp_path / "one.npz", **own["encoder.npz"])
+        one = load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", tmp_path / "one.npz")
+        np.testing.assert_allclose(np.split(both, 2, axis=-1)[number], one.encode(pixels).numpy(), atol=1e-4)
+
+    export.run(ExportParams(beam=2, length_power=0.5, top=2), data, "attention")
+    judged = evaluate.run(EvaluateParams(split="test", batch=3, gallery=2, seed=0), data, "attention")
+    assert judged.images == 4
+    captioner = Captioner.load(data.exported("attention") / "model.tar.gz", data.unpacked)
+    assert captioner.card["features"]["channels"] == tuned.channels
+    assert captioner.explain(normalise(picture(1)[2], "one")).attention.shape[1:] == (49,)
+
+
+def test_ends_that_begin_with_different_blocks_are_refused(data: Paths, tmp_path: Path) -> None:
+    published = load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders").network
+    arrays = {f"{n}/block{15 - n}-expand/kernel": np.zeros(published.get_layer(f"block{15 - n}-expand").kernel.shape)
+              for n in (0, 1)}  # fmt: skip
+    np.savez(tmp_path / "encoder.npz", **arrays)
+    with pytest.raises(BadData, match="do not begin with the same block"):
+        load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", tmp_path / "encoder.npz")

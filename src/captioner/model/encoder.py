@@ -17,6 +17,7 @@ from captioner.errors import BadData
 from captioner.model import lite, preprocess, zoo
 from captioner.model.arrays import unpack_arrays
 from captioner.model.identity import check_names, tuned_digest, weights_digest
+from captioner.model.several import members_of, side_by_side
 from captioner.records import FeaturesMeta
 
 
@@ -92,8 +93,8 @@ def load_encoder(
 
     `weights`: a folder with weights of keras.applications (else they are downloaded on first use); `cache`: a folder
     for what is converted or computed once; `tuned`: a file of weights that take the place of the published ones (what
-    ``model.tuning`` made). Raises BadParams for an unknown name or layout, BadEnvironment when weights
-    cannot be had, BadData when they are not what they should be.
+    ``model.tuning`` made), perhaps of several encoders, whose features then lie side by side. Raises BadParams for an
+    unknown name or layout, BadEnvironment when weights cannot be had, BadData when they are not what they should be.
     """
     check_names(name, layout)
     if name in lite.LITES:
@@ -103,9 +104,17 @@ def load_encoder(
         network = zoo.build(name, zoo.weights_file(name, weights))
         digest = weights_digest(network)
     if tuned is not None:
-        assign(network, unpack_arrays(tuned), str(tuned))
+        network = _tuned(network, tuned)
         digest = tuned_digest(digest, tuned)
     return Encoder(network, name, layout, digest)
+
+
+def _tuned(network: Any, file: Path) -> Any:
+    members = members_of(unpack_arrays(file))
+    if len(members) > 1:
+        return side_by_side(network, members, lambda end, own: assign(end, own, str(file)))
+    assign(network, members[0], str(file))
+    return network
 
 
 def assign(network: Any, arrays: Mapping[str, np.ndarray], source: str) -> None:

@@ -1,7 +1,7 @@
 """Several decoders that decide together, by the mean of their probabilities: one network to whoever decodes.
 
-Its context holds every member's, its state all their states side by side. Knows nothing of training: each
-member is trained alone.
+Its context holds every member's, its state all their states side by side. Where encoders learned too, each member has
+its own, and looks at that one's features. Knows nothing of training: each member is trained alone.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from captioner.params import DecoderParams
 
 
 class Ensemble:
-    """Members of one architecture and one vocabulary."""
+    """Members of one architecture and one vocabulary. `encoders`: 1, or as many as there are members; then each member
+    has channels of the grid to itself."""
 
-    def __init__(self, members: Sequence[Decoder]) -> None:
+    def __init__(self, members: Sequence[Decoder], encoders: int = 1) -> None:
         first = members[0]
         self.members, self.params = list(members), first.params
-        self.vocabulary, self.channels = first.vocabulary, first.channels
+        self.vocabulary, self.channels, self._encoders = first.vocabulary, first.channels * encoders, encoders
         self.state_size = sum(member.state_size for member in members)
 
     def image(self, grid: tf.Tensor) -> Context:
         """What the rows of an image share, of every member. `grid` [B, C, D]; every tensor starts with B."""
+        parts = [grid] * len(self.members) if self._encoders == 1 else tf.split(grid, self._encoders, axis=-1)
         return {
             f"{number}/{name}": tensor
-            for number, member in enumerate(self.members)
-            for name, tensor in member.image(grid).items()
+            for number, (member, own) in enumerate(zip(self.members, parts, strict=True))
+            for name, tensor in member.image(own).items()
         }
 
     def initial(self, context: Context, rows: tf.Tensor | int) -> State:
@@ -62,7 +64,8 @@ class Ensemble:
 Network = Decoder | Ensemble
 
 
-def build_network(params: DecoderParams, vocabulary: int, channels: int) -> Network:
-    """What `params` describe, untrained: a decoder, or as many as it has members."""
-    members = [build_decoder(params, vocabulary, channels, seed) for seed in range(params.members)]
-    return members[0] if len(members) == 1 else Ensemble(members)
+def build_network(params: DecoderParams, vocabulary: int, channels: int, encoders: int = 1) -> Network:
+    """What `params` describe, untrained: a decoder, or as many as it has members; `channels` are those of the grid."""
+    own = channels // encoders
+    members = [build_decoder(params, vocabulary, own, seed) for seed in range(params.members)]
+    return members[0] if len(members) == 1 else Ensemble(members, encoders)

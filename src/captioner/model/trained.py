@@ -1,6 +1,7 @@
 """A trained network on disk: ``decoder.json`` (network and vocabulary) and ``weights.npz`` (no pickle).
 
-Where the encoder learned too, ``encoder.npz`` has those of its weights that are no longer the published ones.
+Where the encoder learned too, ``encoder.npz`` has those of its weights that are no longer the published ones, of
+several members by the member's number.
 
 The weights are rounded to float16 when they are written, and computed with in float32 from there on: what is
 exported, evaluated and shipped are the same numbers, in half the bytes.
@@ -69,7 +70,8 @@ def read_trained(folder: Path) -> tuple[Network, Vocabulary, FeaturesMeta, int]:
         max_words = int(description["max_words"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadData(f"{folder / 'decoder.json'} does not describe a decoder ({error}); train again.") from None
-    decoder = build_network(params, len(vocabulary), features.channels)
+    encoders = params.members if tuned_encoder(folder) else 1
+    decoder = build_network(params, len(vocabulary), features.channels, encoders)
     load_weights(decoder, unpack_arrays(folder / "weights.npz"), str(folder))
     return decoder, vocabulary, features, max_words
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from captioner.errors import BadParams
 from captioner.model.arrays import rounded
 from captioner.model.decoder import Decoder
 from captioner.model.encoder import Encoder, assign, named
+from captioner.model.several import split
 from captioner.model.training import Trainer, schedule
 from captioner.params import TrainParams
 
@@ -71,16 +71,6 @@ class Tuner(Trainer):
         of_decoder = len(super().variables)
         self.optimizer.apply(gradients[:of_decoder], super().variables)
         self._encoder_optimizer.apply(gradients[of_decoder:], list(self._learning.values()))
-
-
-def split(network: keras.Model, first: str) -> tuple[keras.Model, keras.Model]:
-    """The network before its block `first`, and from there on. Raises BadParams, with the blocks that there are."""
-    blocks = [layer.name.removesuffix("-expand") for layer in network.layers if layer.name.endswith("-expand")]
-    if first not in blocks:
-        known = f"it has {blocks[0]} to {blocks[-1]}" if blocks else "only EfficientNet-Lite's blocks can be tuned"
-        raise BadParams(f"train.finetune.first: the encoder {network.name} has no {first} to begin with; {known}.")
-    cut = network.get_layer(f"{first}-expand").input
-    return keras.Model(network.inputs, cut), keras.Model(cut, network.outputs[0], name=f"{network.name}_end")
 
 
 def learning(end: keras.Model) -> dict[str, keras.Variable]:

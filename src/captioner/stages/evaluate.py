@@ -109,7 +109,7 @@ def check_fit(captioner: CaptionsFeatures, features: PackedFeatures) -> None:
     """Raises BadData unless the artifact's encoder is the one that made `features`, or began as that one."""
     made_of, here = captioner.card.get("features"), asdict(features.meta)
     if captioner.card.get("tuned") and isinstance(made_of, dict):
-        made_of = {**made_of, "weights_digest": here["weights_digest"], "engine": here["engine"]}
+        made_of = {**made_of, **{name: here[name] for name in ("weights_digest", "engine", "channels")}}
     if made_of != here:
         made = made_of if isinstance(made_of, dict) else {}
         other = ", ".join(name for name in here if made.get(name) != here[name])

@@ -26,7 +26,7 @@ from captioner.text import Vocabulary
 if TYPE_CHECKING:
     from captioner.model.checkpoint import Checkpoint
     from captioner.model.training import Trainer
-    from captioner.stages.pictures import Pictures, Tuned
+    from captioner.stages.pictures import Pictures
 
 
 @dataclass(frozen=True)
@@ -118,15 +118,15 @@ class Given:
 
 @dataclass(frozen=True)
 class Trained:
-    """One member: its best weights, what word vectors it started from, and the encoder where that learned too."""
+    """One member: its best weights, what word vectors it started from, and the encoder's where that learned too."""
 
     weights: dict[str, np.ndarray]
     coverage: Coverage | None
-    encoder: Tuned | None
+    encoder: dict[str, np.ndarray] | None
 
 
 def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) -> Trained:
-    """One member through its phases. `history` grows."""
+    """One member through its phases. `history` grows, and the encoder of `given.pictures` learns."""
     from captioner.model.checkpoint import Checkpoint
     from captioner.model.decoder import build_decoder
     from captioner.model.scst import CiderReward, SelfCritical
@@ -159,7 +159,7 @@ def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) 
         checkpoint.load_best()
         if isinstance(trainer, Tuner):
             assert given.pictures is not None
-            tuned = given.pictures.tuned(trainer.settle(), given.checkpoints / "encoder.npz")
+            tuned = trainer.settle()
             given = replace(given, views=Encoded(given.pictures))
     return Trained(weights_of(decoder), coverage, tuned)
 

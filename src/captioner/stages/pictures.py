@@ -19,6 +19,7 @@ from captioner.model.augment import drawn
 from captioner.model.encoder import Encoder, load_encoder
 from captioner.model.identity import tuned_digest
 from captioner.model.preprocess import decode_and_resize
+from captioner.model.several import numbered
 from captioner.packs import PackReader
 from captioner.paths import Paths
 from captioner.records import FeaturesMeta, ImageRecord, write_bytes
@@ -26,7 +27,7 @@ from captioner.records import FeaturesMeta, ImageRecord, write_bytes
 
 @dataclass(frozen=True)
 class Tuned:
-    """An encoder that has learned: the file with its own weights, and what its features are."""
+    """Encoders that have learned: the file with their own weights, and what their features are."""
 
     file: Path
     meta: FeaturesMeta
@@ -67,11 +68,12 @@ class Pictures:
         pairs = zip(rows, seeds, strict=True)
         return np.stack([self._drawn(self._bytes(row), tf.constant(one)).numpy() for row, one in pairs])
 
-    def tuned(self, arrays: Mapping[str, np.ndarray], file: Path) -> Tuned:
-        """Write the weights that the encoder has learned to `file`."""
-        write_bytes(file, pack_arrays(arrays))
-        digest = tuned_digest(self.encoder.weights_digest, file)
-        return Tuned(file, replace(self.encoder.meta, weights_digest=digest))
+    def tuned(self, members: Sequence[Mapping[str, np.ndarray]], file: Path) -> Tuned:
+        """Write the weights that the encoder has learned, for each member by itself, to `file`."""
+        write_bytes(file, pack_arrays(numbered(members)))
+        meta = self.encoder.meta
+        digest = tuned_digest(meta.weights_digest, file)
+        return Tuned(file, replace(meta, weights_digest=digest, channels=len(members) * meta.channels))
 
     def _bytes(self, row: int) -> tf.Tensor:
         record = self._manifest[row]

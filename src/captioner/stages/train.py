@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +28,8 @@ from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
 from captioner.records import ImageRecord, read_manifest, write_json, write_text
-from captioner.stages.fitting import Data, Epoch, Given, Views, train_member
+from captioner.stages.fitting import Data, Epoch, Given, Trained, Views, train_member
 from captioner.text import Vocabulary, tokenize
-
-if TYPE_CHECKING:
-    from captioner.stages.pictures import Tuned
 
 
 class NoRun:
@@ -108,6 +105,7 @@ def run(
     import tensorflow as tf
 
     from captioner.model.ensemble import build_network
+    from captioner.model.several import numbered
     from captioner.model.training import encode_captions
     from captioner.stages.pictures import Pictures
 
@@ -131,24 +129,24 @@ def run(
     tracked = tracker.start(f"train-{candidate}", {"captioner.candidate": candidate, "captioner.stage": "train"})
     try:
         tracked.params({**_flat("train", params), **_flat("decoder", decoder_params)})
-        network = build_network(decoder_params, len(vocabulary), features.meta.channels)
         history: list[Epoch] = []
-        arrays: dict[str, np.ndarray] = {}
-        coverage: Coverage | None = None
-        tuned: Tuned | None = None
+        members: list[Trained] = []
         with ExitStack() as stack:
-            if params.finetune:
-                packs = stack.enter_context(PackReader(paths.raw))
-                pictures = Pictures.open(paths, features.meta, manifest, weights, packs, params.finetune.strength)
-                given = replace(given, pictures=pictures)
-            for member in range(decoder_params.members):
-                trained = train_member(given, member, history, tracked)
-                prefix = "" if decoder_params.members == 1 else f"{member}/"
-                arrays |= {prefix + name: array for name, array in trained.weights.items()}
-                coverage, tuned = trained.coverage, trained.encoder
+            packs = stack.enter_context(PackReader(paths.raw)) if params.finetune else None
+            for number in range(decoder_params.members):
+                if packs and params.finetune:
+                    # Each member begins with the published encoder.
+                    strength = params.finetune.strength
+                    pictures = Pictures.open(paths, features.meta, manifest, weights, packs, strength)
+                    given = replace(given, pictures=pictures)
+                members.append(train_member(given, number, history, tracked))
+        arrays = numbered(one.weights for one in members)
+        learned = [one.encoder for one in members if one.encoder is not None]
+        tuned = given.pictures.tuned(learned, given.checkpoints / "encoder.npz") if given.pictures else None
+        meta, encoder = (tuned.meta, tuned.file) if tuned else (features.meta, None)
+        network = build_network(decoder_params, len(vocabulary), meta.channels, max(len(learned), 1))
         load_weights(network, arrays, candidate)
         folder = paths.trained(candidate)
-        meta, encoder = (tuned.meta, tuned.file) if tuned else (features.meta, None)
         write_trained(folder, network, vocabulary, meta, params.max_words, encoder)
         best = max(history, key=lambda e: getattr(e, params.monitor))
         report = TrainReport(
@@ -159,7 +157,7 @@ def run(
             captions=sum(len(of_image) for of_image in data.captions),
             unknown_words=unknown_share(data.captions, vocabulary),
             parameters=sum(int(array.size) for array in arrays.values()),
-            word_vectors=coverage,
+            word_vectors=members[-1].coverage,
             epochs=history,
         )
         write_json(paths.report("train", candidate), asdict(report))
