@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from captioner.errors import BadInput, CaptionerError
 from captioner.evaluation import select
 from captioner.featurestore.packed import PackedFeatures
 from captioner.metrics import Scorer, Scores
+from captioner.packs import PackReader
 from captioner.progress import track
-from captioner.records import read_manifest
+from captioner.records import ImageRecord, read_manifest
 
 BATCH = 100  # images
 
@@ -64,8 +66,12 @@ def decode(
 
     network, vocabulary, _, max_words = read_trained(trained)
     features = PackedFeatures.open(app.paths.features)
-    dev = select(read_manifest(app.paths.validated / "manifest.jsonl"), features.ids, "dev")
+    manifest = read_manifest(app.paths.validated / "manifest.jsonl")
+    dev = select(manifest, features.ids, "dev")
     rows, scorer = dev.rows[:images], Scorer(dev.references[:images])
+    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    with looking(app, trained, features, manifest) as grid:
+        grids = [grid(part) for part in parts]
 
     def captions(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor) -> tf.Tensor:
         return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power)[0][:, 0]
@@ -76,12 +82,30 @@ def decode(
         for power in powers if beam > 1 else [0.0]:
             hypotheses: list[str] = []
             with track(f"{trained.parent.name}, beam {beam}, power {power:g}", len(rows), "images") as progress:
-                for start in range(0, len(rows), BATCH):
-                    part = rows[start : start + BATCH]
-                    ids = compiled(tf.constant(features.rows(part)), tf.constant(beam), tf.constant(power, tf.float32))
+                for part in grids:
+                    ids = compiled(tf.constant(part), tf.constant(beam), tf.constant(power, tf.float32))
                     hypotheses += words_of(np.asarray(ids), vocabulary)
                     progress.advance(len(part))
             yield beam, power, scorer.score(hypotheses)
+
+
+@contextmanager
+def looking(
+    app: App, trained: Path, features: PackedFeatures, manifest: Sequence[ImageRecord]
+) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """What the network in `trained` sees of rows of the manifest: data/features, or what its own encoder makes."""
+    from captioner.model.encoder import load_encoder
+    from captioner.model.trained import tuned_encoder
+    from captioner.stages.pictures import Encoded, Pictures
+
+    tuned = tuned_encoder(trained)
+    if tuned is None:
+        yield features.rows
+        return
+    meta = features.meta
+    encoder = load_encoder(meta.encoder, meta.layout, app.settings.weights, app.paths.home / "encoders", tuned)
+    with PackReader(app.paths.raw) as packs:
+        yield Encoded(Pictures(encoder, manifest, packs, strength=0.0)).plain_grid
 
 
 def table(rows: Sequence[tuple[str, int, float, Scores]]) -> list[str]:
