@@ -5,7 +5,7 @@ The published blocks in front run once for all; each end has its own channels in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -42,21 +42,25 @@ def numbered(members: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarra
     return {f"{n}/{name}" if len(each) > 1 else name: a for n, one in enumerate(each) for name, a in one.items()}
 
 
-def side_by_side(network: keras.Model, members: Iterable[Mapping[str, np.ndarray]], assign: Any) -> keras.Model:
+def side_by_side(
+    network: keras.Model,
+    members: Sequence[Mapping[str, np.ndarray]],
+    assign: Callable[[keras.Model, Mapping[str, np.ndarray]], None],
+) -> keras.Model:
     """One network with an end for each of `members`, whose weights `assign(end, weights)` puts in.
 
     float32 [B, size, size, 3] → [B, h, w, members · channels]. Raises BadData where they do not begin alike.
     """
-    each = list(members)
-    names = [layer.name for layer in network.layers]
-    begins = {next((name for name in names if any(w.startswith(f"{name}/") for w in weights)), "") for weights in each}
+    order = [layer.name for layer in network.layers]
+    learned = [{name.rpartition("/")[0] for name in weights} for weights in members]
+    begins = {next((name for name in order if name in own), "") for own in learned}
     first = begins.pop()
     if begins or not first.endswith(OPENING):
         raise BadData(f"The tuned ends of the encoder {network.name} do not begin with the same block: train again.")
     front, end = split(network, first.removesuffix(OPENING))
     shared = front(network.inputs[0])
     ends = []
-    for number, weights in enumerate(each):
+    for number, weights in enumerate(members):
         assign(end, weights)
         ends.append(_copy(end, f"-{number}")(shared))
     together = keras.layers.Concatenate(axis=-1, name="members")(ends)
