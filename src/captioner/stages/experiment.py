@@ -216,5 +216,6 @@ def _write(release: Release, cause: Cause, evidence: dict[str, Any], id: str = "
     """An entry of the ledger; with an `id`, once, however often it is written."""
     if id and any(entry.id == id for entry in release.book.entries()):
         return
-    now = release.look_as_far_as_possible()
-    release.book.write("experiment", cause, now, now, {EXPERIMENT: evidence}, id=id)
+    with release.alone():  # nothing changes between the look and the entry
+        now = release.look_as_far_as_possible()
+        release.book.write("experiment", cause, now, now, {EXPERIMENT: evidence}, id=id)

@@ -102,8 +102,11 @@ class _Ramp:
     pause: Callable[[float], None]
 
     def move(self, share: float) -> None:
-        """Weights and shares to the challenger's `share`, whoever else is at work on this machine waits meanwhile."""
-        with one_at_a_time(self.paths, "deploy"):
+        """Weights and shares to the challenger's `share`, whoever else is at work on this machine waits meanwhile.
+
+        Releases too: who looked before and writes down after would call this change somebody's outside of captioner.
+        """
+        with one_at_a_time(self.paths, "release"), one_at_a_time(self.paths, "deploy"):
             steps = moved(self.name, self.start, share, self.params.challenger_share)
             self.endpoint.carry_out(self.name, steps, {}, self.params.max_wait_s)
             self._share(share)
