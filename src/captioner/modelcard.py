@@ -46,7 +46,7 @@ def render(card: Card) -> str:
         f"# The shipped model: `{card['candidate']}`, trained on {name}",
         "What `captioner caption photo.jpg` uses until a model of your own is champion. "
         f"A {'tuned' if _tuned(card) else 'frozen'} convolutional network "
-        f"({card['encoder']['encoder']}) sees the picture, an LSTM ({_network(card)}) writes a sentence in English.",
+        f"({card['encoder']['encoder']}) sees the picture, {_writers(card)} a sentence in English.",
         f"On the {report['images']:,} images of {name}'s {report['split']} split: **BLEU-4 {scores['bleu_4']:.1f}, "
         f"CIDEr {scores['cider']:.1f}**. `card.json` has everything on this page, and more, for machines.",
         "## What it is for",
@@ -76,11 +76,16 @@ def render(card: Card) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _network(card: Card) -> str:
-    """The candidate's network, as params.yaml has it."""
+def _writers(card: Card) -> str:
+    """Who writes: the candidate's network, as params.yaml has it, or several of them."""
     network = card["params"]["decoders"][card["candidate"]]
     names = sorted(network, key=lambda name: (name != "kind", name))
-    return ", ".join(f"{name} {network[name]}" for name in names if not isinstance(network[name], Mapping))
+    described = ", ".join(f"{name} {network[name]}" for name in names if not isinstance(network[name], Mapping))
+    members = network.get("members", 1)
+    if members == 1:
+        return f"an LSTM ({described}) writes"
+    own = ", each behind an end of the encoder that was tuned with it," if _tuned(card) else ""
+    return f"{members} LSTMs ({described}){own} together write"
 
 
 def _score_table(card: Card) -> str:
