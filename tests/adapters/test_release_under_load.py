@@ -103,6 +103,12 @@ class Load:
     def lost(self) -> list[str]:
         return [one.fault for one in self.done if one.fault]
 
+    def pace(self) -> float:
+        """Requests a second, as the next hundred are answered."""
+        began, before = time.monotonic(), len(self.done)
+        until(lambda: len(self.done) >= before + 100, "100 requests")
+        return 100 / (time.monotonic() - began)
+
     def champions_since(self, moment: float) -> set[str]:
         """The versions that answered as champion what was asked after `moment`; waits for 50 such requests."""
         until(lambda: len([one for one in self.done if one.began > moment]) >= 50, "50 requests")
@@ -210,7 +216,7 @@ def test_whatever_happens_to_the_challenger_or_an_instance_the_champion_answers(
         reconcile.run(*ports, ADA)
         before = shares()
         with pytest.raises(GateFailed, match=r"challenger answered .* with 5xx"):
-            ramp_up(50, wait_s=8)  # long enough for a twentieth of its requests to be several
+            ramp_up(50, wait_s=400 / load.pace())  # a quarter of them is the challenger's, a twentieth of that fails
         assert shares() == before
         assert load.champions_since(time.monotonic()) == {"1"}
     assert load.lost == []
