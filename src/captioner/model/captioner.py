@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,18 @@ def describe(captions: Sequence[Caption]) -> dict[str, Any]:
     return {**best, "alternatives": others}
 
 
+def _plain(packed: tarfile.TarFile, archive: Path) -> list[tarfile.TarInfo]:
+    """What `packed` holds. Raises BadData for anything but plain files and folders that stay inside."""
+    # Python before 3.11.4 knows no filters; where they are known, leaving them out is warned of.
+    if hasattr(tarfile, "data_filter"):
+        packed.extraction_filter = tarfile.data_filter
+    for member in packed.getmembers():
+        name = PurePosixPath(member.name)
+        if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+            raise BadData(f"{archive} holds {member.name!r}, which is not a plain file inside it.")
+    return packed.getmembers()
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a model.tar.gz into `folder`, whole or not at all. Raises BadData on anything but plain files in it."""
     try:
@@ -164,7 +176,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise BadEnvironment(f"{folder.parent} cannot be written: {error.strerror}.") from None
     try:
         with tarfile.open(archive, "r:gz") as packed:
-            packed.extractall(temporary, filter="data")
+            packed.extractall(temporary, _plain(packed, archive))
         os.chmod(temporary, 0o755)
         try:
             os.rename(temporary, folder)
