@@ -105,6 +105,7 @@ def test_a_request_without_a_picture_is_counted(paths: Paths, events: FakeEvents
     say(events, "i2", "a dog")
     found = taken(paths, events, Captured(i1=("image/jpeg", b"no picture"), i2=("application/json", b"[1, 2]")))
     assert (found.unreadable, found.captions) == (2, 0)
+    assert not (paths.feedback / "captions.csv").exists()  # without a row `acquire` would refuse it
 
 
 def test_a_table_that_is_none_any_more_is_refused_and_kept(paths: Paths, events: FakeEvents) -> None:

@@ -84,8 +84,9 @@ def collect(paths: Paths, events: Events, served: Served, name: str) -> Collecte
             pictures.add(image)
         rows.append((image, str(one.correction).strip(), one.inference_id, one.at))
     rows = _each_once(rows)
-    if found:
+    if rows and found:  # a table without a row is none that `acquire` would take
         write_text(folder / CAPTIONS, _table(rows))
+    if found:
         write_text(folder / COLLECTED, "".join(f"{one}\n" for one in [*known, *found]))
     return Collected(
         folder.relative_to(paths.root).as_posix(),
