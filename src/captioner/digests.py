@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 def sha256_file(path: Path) -> str:
@@ -17,6 +17,12 @@ def sha256_file(path: Path) -> str:
 
 def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def is_plain(member: tarfile.TarInfo) -> bool:
+    """Is this a file or a folder that stays inside of where its archive is unpacked? No link, no device."""
+    name = PurePosixPath(member.name)
+    return not name.is_absolute() and ".." not in name.parts and (member.isfile() or member.isdir())
 
 
 def pack_folder(folder: Path) -> bytes:

@@ -45,6 +45,8 @@ class ServedModels:
         """
         neither = f", so {inference_id!r} cannot be looked up: it is neither an endpoint nor a variant"
         for variant, place, body in self._files(endpoint, neither):
+            if inference_id.encode() not in body:
+                continue  # pictures are large, and none of them need be read as JSON
             for record in _records(body, {inference_id}):
                 return _captured(record, inference_id, variant, place)
         return None

@@ -10,10 +10,11 @@ import threading
 import zlib
 from dataclasses import dataclass
 from gzip import BadGzipFile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlparse
 
+from captioner.digests import is_plain
 from captioner.emulator.objects import Objects
 from captioner.errors import BadData, BadEnvironment
 
@@ -118,10 +119,9 @@ def unpack(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
 
 
 def _place(packed: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+    if not is_plain(member):
         raise BadData(f"The model archive holds {member.name!r}, which is not a plain file inside it.")
-    target = folder / name
+    target = folder / member.name
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return

@@ -13,12 +13,12 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from captioner.digests import sha256_file
+from captioner.digests import is_plain, sha256_file
 from captioner.errors import BadData, BadEnvironment, BadImage, BadInput
 from captioner.records import Caption
 
@@ -161,8 +161,7 @@ def _plain(packed: tarfile.TarFile, archive: Path) -> list[tarfile.TarInfo]:
     if hasattr(tarfile, "data_filter"):
         packed.extraction_filter = tarfile.data_filter
     for member in packed.getmembers():
-        name = PurePosixPath(member.name)
-        if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+        if not is_plain(member):
             raise BadData(f"{archive} holds {member.name!r}, which is not a plain file inside it.")
     return packed.getmembers()
 

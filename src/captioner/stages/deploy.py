@@ -8,7 +8,6 @@ port.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from captioner.ports import Documents, Endpoint, ModelVersion, Registry, Variant
 from captioner.records import write_json
 from captioner.release.facts import Live, Wanted, WantedVariant
 from captioner.release.names import experiment_key
-from captioner.release.plan import Plan
+from captioner.release.plan import Plan, same
 from captioner.release.plan import plan as planned
 from captioner.stages import compare
 from captioner.workspace import one_at_a_time
@@ -181,7 +180,7 @@ def _wanted(
     expires = None
     if params.ttl_hours:
         expires = (datetime.now(UTC) + timedelta(hours=params.ttl_hours)).isoformat(timespec="seconds")
-    by_ramp = ramped is not None and not shadow and not math.isclose(ramped, params.challenger_share, abs_tol=1e-6)
+    by_ramp = ramped is not None and not shadow and not same(ramped, params.challenger_share)
     return Wanted(name, variants, params, git.sha, git.dirty, expires, by_ramp, experiment)
 
 
