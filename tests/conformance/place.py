@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import boto3
@@ -169,19 +170,35 @@ class Place:
 
     def clean_up(self) -> list[str]:
         """Delete everything that was made: endpoints first, for they cost by the hour. What could not be deleted."""
-        left = []
+        left, going = [], []
         for wanted in ("endpoint", "endpoint_config", "model", "alarm"):
             for kind, name in [one for one in self._made if one[0] == wanted]:
                 try:
                     self._delete(kind, name)
+                    going += [name] if kind == "endpoint" else []
                 except Exception as error:
                     left.append(f"{kind} {name}: {error}")
+        # "Deleting" may take a while, and costs until it is over.
+        for name in going:
+            try:
+                self.until(partial(self._is_gone, name), f"{name} to be gone")
+            except Exception as error:
+                left.append(f"endpoint {name}: {error}")
         try:
             for key in self.objects(f"{TAG}/{self.run}/"):
                 self.client("s3").delete_object(Bucket=self.bucket, Key=key)
         except Exception as error:
             left.append(f"s3://{self.bucket}/{TAG}/{self.run}/: {error}")
         return left
+
+    def _is_gone(self, endpoint: str) -> bool:
+        try:
+            self.sagemaker.describe_endpoint(EndpointName=endpoint)
+        except ClientError as error:
+            if "Could not find" in error.response["Error"]["Message"]:
+                return True
+            raise
+        return False
 
     def _delete(self, kind: str, name: str) -> None:
         if kind == "alarm":
