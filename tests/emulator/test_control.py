@@ -231,3 +231,14 @@ def test_the_rest_of_aws_answers_too(local_aws: LocalAws) -> None:
     cloudwatch.put_metric_data(Namespace="n", MetricData=[{"MetricName": "m", "Value": 1.0}])
     assert [one["MetricName"] for one in cloudwatch.list_metrics(Namespace="n")["Metrics"]] == ["m"]
     assert local_aws.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_what_moto_has_not_either_is_a_501_in_every_protocol(local_aws: LocalAws) -> None:
+    asked: list[tuple[str, str, dict[str, str]]] = [
+        ("sagemaker", "list_inference_components", {}),
+        ("cloudwatch", "put_composite_alarm", {"AlarmName": "c", "AlarmRule": "ALARM(a)"}),
+    ]
+    for service, operation, members in asked:
+        with pytest.raises(ClientError, match="Not Implemented") as error:
+            getattr(local_aws.client(service), operation)(**members)
+        assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501

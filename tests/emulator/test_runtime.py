@@ -117,6 +117,15 @@ def test_what_only_other_endpoints_take_is_refused(local_aws: LocalAws, endpoint
     assert next(iter(member)) in str(error)
 
 
+def test_what_nothing_would_come_of_is_refused(local_aws: LocalAws, endpoint: str) -> None:
+    """moto says yes to asynchronous inference and does nothing: code that works here would wait for ever on AWS."""
+    runtime = local_aws.client("sagemaker-runtime")
+    with pytest.raises(ClientError, match="no asynchronous inference"):
+        runtime.invoke_endpoint_async(EndpointName=endpoint, InputLocation="s3://bucket/picture.jpg")
+    with pytest.raises(ClientError, match="no streamed answers"):
+        runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=b"picture")
+
+
 def test_twenty_thousand_decisions_are_within_the_binomial_interval(local_aws: LocalAws) -> None:
     """90/10: 20,000 by the fleet itself, 1,000 over HTTP; both within the 99.9 % interval of a fair draw."""
     site = Site(Children(), None, local_aws.home / "none", startup_s=1)  # type: ignore[arg-type]

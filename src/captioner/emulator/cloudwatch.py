@@ -7,10 +7,12 @@ them and returns the answer's. Imported with moto, by the first request that is 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from moto.cloudwatch.exceptions import InvalidFormat, InvalidParameterValue, ResourceNotFound, ValidationError
@@ -44,13 +46,20 @@ class Book:
 
 
 def application(service: str, book: Book) -> WSGIApplication:
-    """moto's application for a service; CloudWatch's with the handlers here."""
+    """moto's application for a service; CloudWatch's with the handlers here. What moto has not made is a 501."""
     app: Any = create_backend_app(service)  # type: ignore[arg-type]
+    app.register_error_handler(NotImplementedError, _not_implemented)
     if service == "cloudwatch":
         view = convert_to_flask_response(type("Handlers", (_Handlers,), {"book": book}).dispatch)  # type: ignore[attr-defined]
         app.view_functions = dict.fromkeys(app.view_functions, view)
     application: WSGIApplication = app
     return application
+
+
+def _not_implemented(error: NotImplementedError) -> tuple[str, int]:
+    """SDKs read an empty body in every protocol, name the operation themselves, and do not repeat a 501."""
+    print(f"Neither the local AWS nor moto can do this: {error}.", file=sys.stderr, flush=True)
+    return "", HTTPStatus.NOT_IMPLEMENTED
 
 
 class _Handlers(CloudWatchResponse):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _CREDENTIAL = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
 _INVOCATIONS = re.compile(r"^/endpoints/([^/]+)/invocations$")
+# moto would take the first of these and do nothing.
+_NOT_OURS = {"async-invocations": "asynchronous inference", "invocations-response-stream": "streamed answers"}
 _TARGET = "SageMaker."
 MAX_JSON = 1 << 20
 
@@ -88,7 +90,10 @@ class Front:
 
     def _sagemaker(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            invocation = _INVOCATIONS.match(environ.get("PATH_INFO", ""))
+            path = environ.get("PATH_INFO", "")
+            if other := _NOT_OURS.get(path.rpartition("/")[2]):
+                raise AwsError("ValidationError", f"The local SageMaker has no {other}: use InvokeEndpoint.")
+            invocation = _INVOCATIONS.match(path)
             if invocation and environ["REQUEST_METHOD"] == "POST":
                 return self._invoke(unquote(invocation.group(1)), environ, start_response)
             operation = environ.get("HTTP_X_AMZ_TARGET", "").removeprefix(_TARGET)
