@@ -193,7 +193,7 @@ def artifact(kind: str) -> Path:
         return target
     decoder, cnn = trained_decoder(kind), encoder()
     meta: FeaturesMeta = cnn.meta
-    graph = Graph(cnn, decoder, vocabulary(), MAX_WORDS, EXPORT.beam, EXPORT.top, EXPORT.length_power)
+    graph = Graph(cnn, decoder, vocabulary(), MAX_WORDS, EXPORT)
     from dataclasses import asdict
 
     card = {"candidate": kind, "features": asdict(meta), "max_words": MAX_WORDS, **EXPORT.model_dump()}

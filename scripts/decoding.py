@@ -1,7 +1,8 @@
-"""Prints what trained candidates score on dev for each beam and length power: `export` in params.yaml is chosen by it.
+"""Prints what trained candidates score on dev for each way of decoding: `export` in params.yaml is chosen by it.
 
-``.venv/bin/python scripts/decoding.py CANDIDATE… [--beams 1 3 5] [--powers 0.5 0.8 1.1] [--images N]`` in a project's
-folder, after training. Never on test. A beam of 1 has no length power.
+``.venv/bin/python scripts/decoding.py CANDIDATE… [--beams 1 3 5] [--powers 0.5 0.8 1.1] [--neighbours 0 8]
+[--agreements 10 20] [--images N]`` in a project's folder, after training. Never on test. A beam of 1 has no length
+power, and nothing to choose from.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +34,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("candidates", nargs="*", metavar="CANDIDATE", help="default: every candidate of params.yaml")
     parser.add_argument("--beams", nargs="+", type=int, default=[1, 3, 5])
     parser.add_argument("--powers", nargs="+", type=float, default=[0.5, 0.8, 1.1], help="length powers")
+    parser.add_argument("--neighbours", nargs="+", type=int, default=[0], help="training pictures that have a say")
+    parser.add_argument("--agreements", nargs="+", type=float, default=[15.0], help="how much they have")
     parser.add_argument("--images", type=int, help="the first so many of dev (default: all)")
     options = parser.parse_args(argv)
     try:
-        if min(options.beams) < 1 or min(options.powers) < 0 or (options.images or 1) < 1:
-            raise BadInput("Beams and images count from 1, length powers from 0.")
+        if min(options.beams) < 1 or (options.images or 1) < 1:
+            raise BadInput("Beams and images count from 1.")
+        if min(*options.powers, *options.neighbours, *options.agreements, 0) < 0:
+            raise BadInput("Length powers, neighbours and agreements count from 0.")
         app = open_app()
         names = options.candidates or list(app.params.candidates)
+        votes = [(k, weight) for k in options.neighbours for weight in (options.agreements if k else [0.0])]
         found = [
             (name, *row)
             for name in names
-            for row in decode(app, app.paths.trained(name), options.beams, options.powers, options.images)
+            for row in decode(app, app.paths.trained(name), options.beams, options.powers, votes, options.images)
         ]
     except CaptionerError as error:
         print(f"decoding: {error}", file=sys.stderr)
@@ -51,20 +58,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way of decoding, as params.yaml's `export` has it."""
+
+    beam: int
+    length_power: float
+    neighbours: int
+    agreement: float
+
+
 def decode(
-    app: App, trained: Path, beams: Sequence[int], powers: Sequence[float], images: int | None = None
-) -> Iterator[tuple[int, float, Scores]]:
-    """(beam, length power, dev scores) of the network in `trained`. Raises BadData when it or its data is missing."""
+    app: App,
+    trained: Path,
+    beams: Sequence[int],
+    powers: Sequence[float],
+    votes: Sequence[tuple[int, float]],
+    images: int | None = None,
+) -> Iterator[tuple[Way, Scores]]:
+    """The dev scores of the network in `trained`. `votes`: (neighbours, agreement); they cost no search of their own.
+
+    Raises BadData when it or its data is missing.
+    """
     from captioner.model.runtime import start_tensorflow
 
     start_tensorflow(app.settings.threads)
     import tensorflow as tf
 
     from captioner.model.beam import beam_search
-    from captioner.model.trained import read_trained
+    from captioner.model.memory import Memory, best_first
+    from captioner.model.trained import read_memory, read_trained
     from captioner.model.training import words_of
 
     network, vocabulary, _, max_words = read_trained(trained)
+    memory = Memory(read_memory(trained)) if any(k for k, _ in votes) else None
     features = PackedFeatures.open(app.paths.features)
     manifest = read_manifest(app.paths.validated / "manifest.jsonl")
     dev = select(manifest, features.ids, "dev")
@@ -73,20 +100,26 @@ def decode(
     with looking(app, trained, features, manifest) as grid:
         grids = [grid(part) for part in parts]
 
-    def captions(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor) -> tf.Tensor:
-        return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power)[0][:, 0]
+    def search(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power)
 
     # Beam and power are inputs of the graph: it is traced once for all.
-    compiled = tf.function(captions, reduce_retracing=True)
+    compiled = tf.function(search, reduce_retracing=True)
     for beam in beams:
         for power in powers if beam > 1 else [0.0]:
-            hypotheses: list[str] = []
+            said: dict[tuple[int, float], list[str]] = {vote: [] for vote in (votes if beam > 1 else [(0, 0.0)])}
             with track(f"{trained.parent.name}, beam {beam}, power {power:g}", len(rows), "images") as progress:
                 for part in grids:
-                    ids = compiled(tf.constant(part), tf.constant(beam), tf.constant(power, tf.float32))
-                    hypotheses += words_of(np.asarray(ids), vocabulary)
+                    ids, scores = compiled(tf.constant(part), tf.constant(beam), tf.constant(power, tf.float32))
+                    for (k, weight), hypotheses in said.items():
+                        best = ids
+                        if memory and k:
+                            agreement = memory.agreement(tf.cast(part, tf.float32), ids, k)
+                            best, _ = best_first(ids, scores, power, agreement, weight)
+                        hypotheses += words_of(np.asarray(best[:, 0]), vocabulary)
                     progress.advance(len(part))
-            yield beam, power, scorer.score(hypotheses)
+            for (k, weight), hypotheses in said.items():
+                yield Way(beam, power, k, weight), scorer.score(hypotheses)
 
 
 @contextmanager
@@ -108,14 +141,17 @@ def looking(
         yield Encoded(Pictures(encoder, manifest, packs, strength=0.0)).plain_grid
 
 
-def table(rows: Sequence[tuple[str, int, float, Scores]]) -> list[str]:
+def table(rows: Sequence[tuple[str, Way, Scores]]) -> list[str]:
     """Markdown, a line a row."""
-    lines = ["| candidate | beam | length power | BLEU-1 | BLEU-4 | CIDEr | words | distinct |"]
-    lines.append("| --- |" + " ---: |" * 7)
-    for name, beam, power, s in rows:
-        power_shown = f"{power:g}" if beam > 1 else "–"
+    lines = [
+        "| candidate | beam | length power | neighbours | agreement | BLEU-1 | BLEU-4 | CIDEr | words | distinct |"
+    ]
+    lines.append("| --- |" + " ---: |" * 9)
+    for name, way, s in rows:
+        power = f"{way.length_power:g}" if way.beam > 1 else "–"
+        votes = f"{way.neighbours} | {way.agreement:g}" if way.neighbours else "– | –"
         figures = f"{s.bleu_1:.2f} | {s.bleu_4:.2f} | {s.cider:.2f} | {s.mean_words:.1f} | {s.distinct:.2f}"
-        lines.append(f"| {name} | {beam} | {power_shown} | {figures} |")
+        lines.append(f"| {name} | {way.beam} | {power} | {votes} | {figures} |")
     return lines
 
 

@@ -198,16 +198,19 @@ def _made(card: Card) -> str:
     seeds = ", ".join(f"`{name}` {_listed(value)}" for name, value in card["seeds"].items())
     lines = "\n".join(card["commands"])
     export = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in card["export"].items())
-    held = (
-        "Git holds the decoder's weights (`weights.npz`) and those of the encoder that were tuned with it "
-        "(`encoder.npz`), neither with a pickle; the rest of the encoder comes from its package."
-        if _tuned(card)
-        else "Git holds the decoder's weights alone (`weights.npz`, no pickle); the encoder comes from its package."
+    beside = {
+        "encoder.npz": "those of the encoder that were tuned with it",
+        "memory.npz": "what was written of the training pictures, as hashed n-grams with weights",
+    }
+    held = ", ".join(
+        ["the decoder's weights (`weights.npz`)"]
+        + [f"{what} (`{name}`)" for name, what in beside.items() if name in card["files"]]
     )
+    rest = "the rest of the encoder comes" if _tuned(card) else "the encoder comes"
     return (
         f"With {commit}, TensorFlow {made['tensorflow']}, Keras {made['keras']}. Seeds: {seeds}. Decoding: {export}. "
         f"All params are in `card.json`.\n\n```sh\n{lines}\n```\n\n"
-        f"{held} The "
+        f"Git holds {held}, without a pickle; {rest} from its package. The "
         "artifact, encoder and beam search included, is put together on first use. The one that these scores are of "
         f"has the SHA-256 `{made['digest']}`; the same TensorFlow gives the same bytes, and `captioner caption --json` "
         "says which one answered."

@@ -167,11 +167,17 @@ class ExportParams(Section):
     beam: int = Field(ge=1, le=20)
     length_power: float = Field(ge=0, le=2, description="score = log probability / words ** length_power")
     top: int = Field(ge=1, le=20, description="captions in an answer")
+    neighbours: int = Field(
+        default=0, ge=0, le=100, description="training pictures whose captions rate its own; 0: none"
+    )
+    agreement: float = Field(default=0.0, ge=0, description="score += agreement (0 to 1) with their captions * this")
 
     @model_validator(mode="after")
     def _top_fits(self) -> ExportParams:
         if self.top > self.beam:
             raise ValueError(f"top ({self.top}) cannot be more than beam ({self.beam})")
+        if bool(self.neighbours) != bool(self.agreement):
+            raise ValueError("neighbours and agreement come together: one of them is 0")
         return self
 
 

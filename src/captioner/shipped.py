@@ -30,8 +30,8 @@ SHIPPED = "shipped"
 FORMAT = 1  # of card.json; raise it when a reader of the old one would be wrong
 CARD, PAGE = "card.json", "README.md"
 FILES = ("decoder.json", "weights.npz", "predictions.jsonl")
-"""What lies beside the card and the page, and ``encoder.npz`` where the encoder was tuned; the card has the SHA-256
-of each."""
+"""What lies beside the card and the page, ``encoder.npz`` where the encoder was tuned and ``memory.npz`` where captions
+are rated by it; the card has the SHA-256 of each."""
 
 MAX_BYTES = 40_000_000
 GOLDEN_TOLERANCE = 0.05

@@ -16,7 +16,7 @@ from captioner.bootstrap import run_stage
 from captioner.digests import sha256_file
 from captioner.errors import CaptionerError
 from captioner.ledger import Cause
-from captioner.model.trained import ENCODER
+from captioner.model.trained import ENCODER, MEMORY
 from captioner.paths import Paths
 from captioner.records import read_json, write_json, write_text
 from captioner.shipped import FILES, Shipped
@@ -73,7 +73,7 @@ def _trained(paths: Paths, shipped: Shipped, name: str) -> None:
     """The shipped weights, where training would have put them."""
     target = paths.trained(name)
     target.mkdir(parents=True, exist_ok=True)
-    for file in (*FILES, ENCODER):
+    for file in (*FILES, ENCODER, MEMORY):
         if (shipped.folder / file).is_file():
             shutil.copyfile(shipped.folder / file, target / file)
     write_json(paths.report("train", name), {**shipped.card["reports"]["train"], "candidate": name})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from captioner.digests import sha256_file
 from captioner.errors import BadData, BadEnvironment
 from captioner.model.runtime import start_tensorflow
-from captioner.model.trained import read_trained, tuned_encoder
+from captioner.model.trained import read_memory, read_trained, tuned_encoder
 from captioner.params import ExportParams
 from captioner.records import FeaturesMeta
 
@@ -36,6 +36,7 @@ def build_artifact(
     import tensorflow as tf
 
     from captioner.model.encoder import load_encoder
+    from captioner.model.memory import Memory
     from captioner.model.savedmodel import Graph, write_artifact
 
     tf.config.experimental.enable_op_determinism()
@@ -43,7 +44,8 @@ def build_artifact(
     tuned = tuned_encoder(trained)
     encoder = load_encoder(features.encoder, features.layout, weights, cache, tuned)
     check_encoder(encoder, features)
-    graph = Graph(encoder, decoder, vocabulary, max_words, params.beam, params.top, params.length_power)
+    memory = Memory(read_memory(trained)) if params.neighbours else None
+    graph = Graph(encoder, decoder, vocabulary, max_words, params, memory)
     card = {
         "candidate": candidate,
         "explains": graph.can_explain(),

@@ -1,6 +1,7 @@
 """The artifact, written: encoder, decoder and beam search as one SavedModel, packed as SageMaker's model.tar.gz.
 
-decode → resize → encoder → float16 → decoder → beam search → words, in one graph. The same bytes for the same weights.
+decode → resize → encoder → float16 → decoder → beam search (→ memory) → words, in one graph. The same bytes for the
+same weights.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 from captioner.digests import pack_folder
 from captioner.model.beam import beam_search
 from captioner.model.captioner import CARD
+from captioner.model.decoder import Context
 from captioner.model.encoder import Encoder
 from captioner.model.ensemble import Network
 from captioner.model.explain import attention_over, can_explain
+from captioner.model.memory import Memory, best_first
 from captioner.model.preprocess import decode_and_resize
+from captioner.params import ExportParams
 from captioner.records import write_bytes, write_json
 from captioner.text import SPECIAL, Vocabulary
 
@@ -35,16 +39,15 @@ class Graph(tf.Module):
         decoder: Network,
         vocabulary: Vocabulary,
         max_words: int,
-        beam: int,
-        top: int,
-        length_power: float,
+        params: ExportParams,
+        memory: Memory | None = None,
     ) -> None:
         super().__init__(name="captioner")
-        self._encode, self._decoder = _untracked(encoder), _untracked(decoder)
+        self._encode, self._decoder, self._memory = _untracked(encoder), _untracked(decoder), _untracked(memory)
         # Special tokens spell nothing; a word brings the space before it, "'s" does not.
         self._spelling = ["" for _ in SPECIAL] + [w if w == "'s" else f" {w}" for w in vocabulary.words[len(SPECIAL) :]]
         self.weights: list[tf.Variable] = []
-        self._max_words, self._beam, self._top, self._length_power = max_words, beam, top, length_power
+        self._max_words, self.params = max_words, params
         # One copy of the encoder, called by every signature: what is loaded stays small, and runs as fast.
         images = tf.TensorSpec([None], tf.string)
         self._features = _untracked(tf.function(self.features, input_signature=[images]))
@@ -59,9 +62,19 @@ class Graph(tf.Module):
 
     def captions(self, grid: tf.Tensor, beam: tf.Tensor | int, top: tf.Tensor | int) -> Answer:
         """[B, cells, channels] float16 → captions and log probabilities, [B, top] each."""
-        context = self._decoder.it.image(tf.cast(grid, tf.float32))
-        ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, self._length_power)
+        _, ids, scores = self._search(grid, beam)
         return {"captions": self._spell(ids[:, :top]), "log_probabilities": scores[:, :top]}
+
+    def _search(self, grid: tf.Tensor, beam: tf.Tensor | int) -> tuple[Context, tf.Tensor, tf.Tensor]:
+        """What the network sees of each image, and its captions [B, beam, T], best first, with their log
+        probabilities [B, beam]."""
+        grid, power = tf.cast(grid, tf.float32), self.params.length_power
+        context = self._decoder.it.image(grid)
+        ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, power)
+        if self._memory.it:
+            agreement = self._memory.it.agreement(grid, ids, self.params.neighbours)
+            ids, scores = best_first(ids, scores, power, agreement, self.params.agreement)
+        return context, ids, scores
 
     def explanation(self, grid: tf.Tensor, beam: tf.Tensor | int) -> Answer:
         """The best caption of each image and the weights that its words were chosen by, T the words of the longest.
@@ -69,8 +82,7 @@ class Graph(tf.Module):
         ``captions`` [B]; ``words`` [B, T], "" after the last; ``attention`` [B, T, cells] and ``sentinel`` [B, T],
         which add up to 1 for each word.
         """
-        context = self._decoder.it.image(tf.cast(grid, tf.float32))
-        ids, _ = beam_search(self._decoder.it, context, beam, self._max_words, self._length_power)
+        context, ids, _ = self._search(grid, beam)
         best = ids[:, 0]
         spelled = tf.reduce_sum(tf.cast(best >= len(SPECIAL), tf.int32), axis=1)
         best = best[:, : tf.maximum(1, tf.reduce_max(spelled))]
@@ -88,10 +100,10 @@ class Graph(tf.Module):
         return tf.strings.strip(tf.strings.reduce_join(tf.gather(tf.constant(self._spelling), ids), axis=-1))
 
     def serve(self, image_bytes: tf.Tensor) -> Answer:
-        return self.captions(self._features.it(image_bytes), self._beam, self._top)
+        return self.captions(self._features.it(image_bytes), self.params.beam, self.params.top)
 
     def serve_features(self, grid: tf.Tensor) -> Answer:
-        return self.captions(grid, self._beam, self._top)
+        return self.captions(grid, self.params.beam, self.params.top)
 
     def serve_with_beam(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
         return self.captions(self._features.it(image_bytes), beam, beam)

@@ -1,7 +1,7 @@
 """A trained network on disk: ``decoder.json`` (network and vocabulary) and ``weights.npz`` (no pickle).
 
 Where the encoder learned too, ``encoder.npz`` has those of its weights that are no longer the published ones, of
-several members by the member's number.
+several members by the member's number. ``memory.npz`` has what was written of the training pictures (``memory.py``).
 
 The weights are rounded to float16 when they are written, and computed with in float32 from there on: what is
 exported, evaluated and shipped are the same numbers, in half the bytes.
@@ -26,13 +26,20 @@ if TYPE_CHECKING:
     from captioner.model.ensemble import Network
 
 
-ENCODER = "encoder.npz"
+ENCODER, MEMORY = "encoder.npz", "memory.npz"
 
 
 def tuned_encoder(folder: Path) -> Path | None:
     """The file with the encoder's own weights in a trained network's folder; None where it is the published one."""
     file = folder / ENCODER
     return file if file.is_file() else None
+
+
+def read_memory(folder: Path) -> dict[str, Any]:
+    """What ``memory.remember`` gave in training. Raises BadData when there is none."""
+    if not (folder / MEMORY).is_file():
+        raise BadData(f"{folder} has no {MEMORY}, which export.neighbours needs: train again, or set it to 0.")
+    return unpack_arrays(folder / MEMORY)
 
 
 def write_trained(
@@ -42,6 +49,7 @@ def write_trained(
     features: FeaturesMeta,
     max_words: int,
     encoder: Path | None = None,
+    memory: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write the files; `encoder` is one to copy. Equal weights give equal bytes."""
     description = {
@@ -52,10 +60,15 @@ def write_trained(
     }
     write_json(folder / "decoder.json", description)
     write_bytes(folder / "weights.npz", pack_arrays(rounded(weights_of(decoder))))
-    if encoder is None:
-        (folder / ENCODER).unlink(missing_ok=True)  # of an earlier run
-    else:
-        write_bytes(folder / ENCODER, encoder.read_bytes())
+    contents = {
+        ENCODER: encoder.read_bytes() if encoder else None,
+        MEMORY: pack_arrays(memory) if memory else None,
+    }
+    for name, content in contents.items():
+        if content is None:
+            (folder / name).unlink(missing_ok=True)  # of an earlier run
+        else:
+            write_bytes(folder / name, content)
 
 
 def read_trained(folder: Path) -> tuple[Network, Vocabulary, FeaturesMeta, int]:

@@ -61,7 +61,7 @@ def check_parity(graph: Any, artifact: Captioner, images: Sequence[bytes]) -> Pa
     import tensorflow as tf
 
     grid = graph.features(tf.constant(list(images)))
-    expected = graph.captions(grid, graph._beam, graph._top)
+    expected = graph.captions(grid, graph.params.beam, graph.params.top)
     wanted = expected["log_probabilities"]
     found = artifact.caption(images)
     return Parity(

@@ -68,6 +68,10 @@ class Pictures:
         pairs = zip(rows, seeds, strict=True)
         return np.stack([self._drawn(self._bytes(row), tf.constant(one)).numpy() for row, one in pairs])
 
+    def seen_by(self, encoder: Encoder) -> Encoded:
+        """What another encoder makes of the same pictures."""
+        return Encoded(Pictures(encoder, self._manifest, self._packs, strength=0.0))
+
     def tuned(self, members: Sequence[Mapping[str, np.ndarray]], file: Path) -> Tuned:
         """Write the weights that the encoder has learned, for each member by itself, to `file`."""
         write_bytes(file, pack_arrays(numbered(members)))

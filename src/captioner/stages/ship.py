@@ -22,7 +22,7 @@ from captioner.mentions import mentions
 from captioner.metrics import score
 from captioner.model import artifact
 from captioner.model.captioner import Captioner
-from captioner.model.trained import ENCODER, tuned_encoder
+from captioner.model.trained import ENCODER, MEMORY, tuned_encoder
 from captioner.modelcard import render
 from captioner.params import Params, load_params
 from captioner.paths import Paths
@@ -70,6 +70,8 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
     tuned = tuned_encoder(paths.trained(candidate))
     if tuned:
         files[ENCODER] = tuned
+    if params.export.neighbours:
+        files[MEMORY] = paths.trained(candidate) / MEMORY
     golden = rebuilt_says(params, paths, found, threads, weights)
     description = read_json(files["decoder.json"])
     card = {
@@ -109,7 +111,8 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
             "ship a smaller network."
         )
     # The card last: it names the others, so a write that is cut short is found out by whoever reads.
-    (paths.shipped / ENCODER).unlink(missing_ok=True)  # of the last model
+    for name in (ENCODER, MEMORY):
+        (paths.shipped / name).unlink(missing_ok=True)  # of the last model
     for name, data in contents.items():
         write_bytes(paths.shipped / name, data)
     write_text(paths.shipped / PAGE, page)

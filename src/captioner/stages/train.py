@@ -2,7 +2,8 @@
 
 A network has one or more members, each trained alone from a seed of its own, in one phase (cross-entropy), two
 (self-critical training on CIDEr, from the first phase's best weights on) or three (between them the encoder's last
-blocks learn too, and the pictures take the place of the features). After every epoch a checkpoint is
+blocks learn too, and the pictures take the place of the features). What people wrote of the training pictures is
+kept beside the weights, for export to rate captions by. After every epoch a checkpoint is
 written outside the DVC out; a run that was cut short goes on from it and ends with the same weights as one that was
 not.
 """
@@ -27,8 +28,9 @@ from captioner.packs import PackReader
 from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
+from captioner.progress import track
 from captioner.records import ImageRecord, read_manifest, write_json, write_text
-from captioner.stages.fitting import Data, Epoch, Given, Trained, Views, train_member
+from captioner.stages.fitting import Data, Epoch, Given, Seen, Trained, Views, train_member
 from captioner.text import Vocabulary, tokenize
 
 
@@ -104,7 +106,9 @@ def run(
     import keras
     import tensorflow as tf
 
+    from captioner.model.encoder import load_encoder
     from captioner.model.ensemble import build_network
+    from captioner.model.memory import remember
     from captioner.model.several import numbered
     from captioner.model.training import encode_captions
     from captioner.stages.pictures import Pictures
@@ -140,14 +144,19 @@ def run(
                     pictures = Pictures.open(paths, features.meta, manifest, weights, packs, strength)
                     given = replace(given, pictures=pictures)
                 members.append(train_member(given, number, history, tracked))
-        arrays = numbered(one.weights for one in members)
-        learned = [one.encoder for one in members if one.encoder is not None]
-        tuned = given.pictures.tuned(learned, given.checkpoints / "encoder.npz") if given.pictures else None
-        meta, encoder = (tuned.meta, tuned.file) if tuned else (features.meta, None)
+            arrays = numbered(one.weights for one in members)
+            learned = [one.encoder for one in members if one.encoder is not None]
+            tuned = given.pictures.tuned(learned, given.checkpoints / "encoder.npz") if given.pictures else None
+            meta, encoder = (tuned.meta, tuned.file) if tuned else (features.meta, None)
+            shown: Seen = given.views
+            if given.pictures and encoder:
+                known = load_encoder(meta.encoder, meta.layout, weights, paths.home / "encoders", encoder)
+                shown = given.pictures.seen_by(known)
+            memory = remember(averages(shown, data.rows), given.encoded)
         network = build_network(decoder_params, len(vocabulary), meta.channels, max(len(learned), 1))
         load_weights(network, arrays, candidate)
         folder = paths.trained(candidate)
-        write_trained(folder, network, vocabulary, meta, params.max_words, encoder)
+        write_trained(folder, network, vocabulary, meta, params.max_words, encoder, memory)
         best = max(history, key=lambda e: getattr(e, params.monitor))
         report = TrainReport(
             candidate=candidate,
@@ -186,6 +195,17 @@ def select(manifest: Sequence[ImageRecord], features: PackedFeatures, params: Tr
         dev_rows=np.array(dev),
         dev_references=[list(manifest[i].captions) for i in dev],
     )
+
+
+def averages(shown: Seen, rows: np.ndarray) -> np.ndarray:
+    """float32 [N, D]: what is shown of each of the `rows`, averaged over the grid."""
+    parts = []
+    with track("what is remembered", len(rows), "images") as progress:
+        for start in range(0, len(rows), 100):
+            grid = shown.plain_grid(rows[start : start + 100])
+            parts.append(grid.mean(axis=1, dtype=np.float32))
+            progress.advance(len(grid))
+    return np.concatenate(parts)
 
 
 def identity(params: TrainParams, decoder: DecoderParams, paths: Paths) -> str:
