@@ -12,16 +12,22 @@ import pytest
 import tensorflow as tf
 
 from captioner.errors import BadData
+from captioner.evaluation import select
+from captioner.featurestore.packed import PackedFeatures
 from captioner.golden import golden_images
 from captioner.images import normalise
+from captioner.metrics import score
 from captioner.model.artifact import build_artifact
 from captioner.model.beam import NEVER
 from captioner.model.captioner import Captioner
 from captioner.model.memory import AXES, KEPT, Memory, best_first, ngrams, remember
 from captioner.model.trained import ENCODER, MEMORY, read_memory, write_trained
+from captioner.records import read_manifest
+from captioner.stages.evaluate import predict
 from captioner.stages.export import check_parity
 from captioner.text import END, PAD, START, UNKNOWN
 from tests.learned import CANDIDATE, Learned
+from tests.loading import script
 from tests.tiny import META, VOCABULARY, decoder_params
 
 WORDS = range(4, 60)
@@ -152,7 +158,9 @@ def test_best_first_weighs_both() -> None:
 
 
 @pytest.mark.timeout(600)  # the first test waits for the training
-def test_an_artifact_rates_by_it_wherever_it_is_asked(learned: Learned, tmp_path: Path) -> None:
+def test_an_artifact_rates_by_it_wherever_it_is_asked(
+    learned: Learned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By bytes, by features and for an explanation; and it says other captions than the one without."""
     params = learned.params.export.model_copy(update={"neighbours": 5, "agreement": 50.0})
     target = tmp_path / "model.tar.gz"
@@ -168,6 +176,15 @@ def test_an_artifact_rates_by_it_wherever_it_is_asked(learned: Learned, tmp_path
     answers, before = rated.caption(images), plain.caption(images)
     assert [one[0] for one in answers] != [one[0] for one in before]
     assert rated.explain(images[0]).caption == answers[0][0].caption
+    # What scripts/decoding.py says of these settings is what they do.
+    monkeypatch.chdir(learned.paths.root)
+    settings = ["--beams", params.beam, "--powers", params.length_power, "--neighbours", 5, "--agreements", 50]
+    assert script("decoding").main([CANDIDATE, *map(str, settings)]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].split(" | ")
+    features = PackedFeatures.open(learned.paths.features)
+    dev = select(read_manifest(learned.paths.validated / "manifest.jsonl"), features.ids, "dev")
+    ours = score([one.captions[0].caption for one in predict(rated, features, dev, 32)], dev.references)
+    assert row[3:8] == ["5", "50", f"{ours.bleu_1:.2f}", f"{ours.bleu_4:.2f}", f"{ours.cider:.2f}"]
     for one in images:
         wide, usual = (model.caption([one], beam=params.beam, top=params.beam)[0] for model in (rated, plain))
         assert {c.caption for c in wide} == {c.caption for c in usual}  # the network's own, in another order
