@@ -62,7 +62,7 @@ def test_a_container_sees_no_settings_and_no_credentials(
     assert one.wait() is None
     environment = Path(f"/proc/{one.pid}/environ").read_bytes().decode().split("\0")
     ours = sorted(entry for entry in environment if entry.startswith(("CAPTIONER_", "AWS_")))
-    assert ours == ["CAPTIONER_MODEL_VERSION=5", f"CAPTIONER_THREADS={max(1, (os.cpu_count() or 1) // 2)}"]
+    assert ours == ["CAPTIONER_MODEL_VERSION=5", f"CAPTIONER_WORKERS={max(1, (os.cpu_count() or 1) // 2)}"]
 
 
 def test_one_that_never_answers_fails_in_time(site: Site, started: list[Instance], tiny: str) -> None:

@@ -25,7 +25,7 @@ from captioner.errors import CaptionerError
 PING_S = 2.0  # SageMaker's limit for one ping
 WATCH_S = 10.0  # between two looks at a healthy instance
 HANG_S = 10.0  # generous: an instance on a busy machine is slow, not lost
-THREADS = str(max(1, (os.cpu_count() or 1) // 2))  # two variants share the machine
+WORKERS = str(max(1, (os.cpu_count() or 1) // 2))  # two variants share the machine
 LOST_PINGS = 3
 FIRST_STARTS = 2  # a port can be taken between its choice and its use: one more try
 
@@ -190,7 +190,7 @@ class Instance:
     def _environment(self) -> dict[str, str]:
         # As in a container: what the model's Environment says, and nothing of the user's settings or credentials.
         host = {name: value for name, value in os.environ.items() if not name.startswith(("CAPTIONER_", "AWS_"))}
-        return {**host, "PYTHONUNBUFFERED": "1", "CAPTIONER_THREADS": THREADS, **self._container.environment}
+        return {**host, "PYTHONUNBUFFERED": "1", "CAPTIONER_WORKERS": WORKERS, **self._container.environment}
 
 
 def ping(port: int, timeout_s: float = PING_S) -> bool:

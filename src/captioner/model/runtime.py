@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def start_tensorflow(threads: int) -> None:
-    """Import TensorFlow with `threads` threads. It must not have been imported before; later calls do nothing.
+def start_tensorflow(threads: int, at_once: int = 1) -> None:
+    """Import TensorFlow with `threads` threads for each operation, of which it runs two at a time, or `at_once`.
+
+    It must not have been imported before; later calls do nothing.
 
     Its C++ side greets on standard error before any logging level is in force, so that is where it is held back.
     """
@@ -23,7 +25,7 @@ def start_tensorflow(threads: int) -> None:
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(2)
+        tf.config.threading.set_inter_op_parallelism_threads(max(2, at_once))
         tf.constant(0)
 
 

@@ -24,9 +24,9 @@ from captioner.serve.listening import leave, listen
 VARIABLES = {
     "CAPTIONER_MODEL_VERSION": "who the model is: its version in the registry",
     "CAPTIONER_MODEL_DIGEST": "who the model is: the SHA-256 of its model.tar.gz",
-    "CAPTIONER_THREADS": "threads for TensorFlow (default: one per core)",
-    "CAPTIONER_WORKERS": "batches captioned at once (default 1)",
-    "CAPTIONER_BATCH": "images in a batch at most; 1 captions every request by itself (default 16)",
+    "CAPTIONER_THREADS": "threads for a batch (default 1)",
+    "CAPTIONER_WORKERS": "batches captioned at once (default: as many as there are cores for)",
+    "CAPTIONER_BATCH": "images in a batch at most; 1 captions every request by itself (default 8)",
     "CAPTIONER_DEADLINE": "seconds that a request may wait before it is sent away (default 25)",
 }
 
@@ -36,10 +36,11 @@ def serve(model_dir: Path, host: str, port: int) -> int:
     # Until it listens there is nothing to finish; and a container's first process ignores what it does not handle.
     signal.signal(signal.SIGTERM, leave)
     started = time.monotonic()
-    workers, largest = number(os.environ, "CAPTIONER_WORKERS", 1), number(os.environ, "CAPTIONER_BATCH", LARGEST)
+    threads, largest = number(os.environ, "CAPTIONER_THREADS", 1), number(os.environ, "CAPTIONER_BATCH", LARGEST)
+    workers = number(os.environ, "CAPTIONER_WORKERS", max(1, (os.cpu_count() or 1) // threads))
     deadline = number(os.environ, "CAPTIONER_DEADLINE", int(DEADLINE_S))
     version, digest = os.environ.get("CAPTIONER_MODEL_VERSION", ""), os.environ.get("CAPTIONER_MODEL_DIGEST", "")
-    start_tensorflow(number(os.environ, "CAPTIONER_THREADS", os.cpu_count() or 1))
+    start_tensorflow(threads, at_once=workers)
     model = load(model_dir)
     journal = Journal(version, digest)
     application = Application(model, version, digest, workers, largest, deadline, journal)
