@@ -29,6 +29,7 @@ from captioner.images import normalise
 from captioner.model.captioner import Captioner, unpack
 from captioner.model.encoder import load_encoder
 from captioner.model.ensemble import build_network
+from captioner.model.memory import remember
 from captioner.model.preprocess import decode_and_resize
 from captioner.model.recurrence import Packing
 from captioner.model.trained import read_trained, write_trained
@@ -111,9 +112,17 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     # Fresh weights find all words about as likely: no two tokens may be so close that rounding decides.
     for member in members_of(decoder):
         member.softmax.kernel.assign(12.0 * member.softmax.kernel)
-    write_trained(paths.trained("one"), decoder, VOCABULARY, encoder.meta, shape.max_words)
+    memory = remembered(encoder.channels) if shape.export.neighbours else None
+    write_trained(paths.trained("one"), decoder, VOCABULARY, encoder.meta, shape.max_words, memory=memory)
     export.run(shape.export, paths, "one")
     return opened(paths, "one", CLOSE)  # what was scaled up magnifies rounding as well
+
+
+def remembered(channels: int) -> dict[str, np.ndarray]:
+    """Of twenty pictures that nobody has seen, with captions of any words."""
+    draw = np.random.default_rng(0)
+    captions = [[VOCABULARY.encode(list(draw.choice(VOCABULARY.words[4:], 6)), 6)] for _ in range(20)]
+    return remember(draw.normal(size=(20, channels)).astype(np.float32), np.array(captions, np.int32))
 
 
 def opened(paths: Paths, candidate: str, between_batches: float) -> Both:

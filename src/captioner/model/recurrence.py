@@ -75,15 +75,17 @@ class Recurrence(keras.layers.Layer):
         Returns, each [P, U]: h before the step, h and c after it.
         """
         steps = tf.shape(packing.sizes)[0]
-        ends = tf.cumsum(packing.sizes)
+        # Split before the loop: a slice taken in it would have a gradient of all tokens at every step.
+        given = tf.TensorArray(tf.float32, steps, element_shape=[None, 4 * self.units], infer_shape=False)
+        given = given.split(inputs, packing.sizes)
         outs = [
             tf.TensorArray(tf.float32, steps, element_shape=[None, self.units], infer_shape=False) for _ in range(3)
         ]
 
         def body(t: tf.Tensor, h: tf.Tensor, c: tf.Tensor, outs: Any) -> Any:
-            size, end = packing.sizes[t], ends[t]
+            size = packing.sizes[t]
             before = h[:size]
-            h, c = self.step(inputs[end - size : end], (before, c[:size]))
+            h, c = self.step(given.read(t), (before, c[:size]))
             return t + 1, h, c, [out.write(t, x) for out, x in zip(outs, (before, h, c), strict=True)]
 
         any_rows = tf.TensorShape([None, self.units])
