@@ -103,11 +103,10 @@ class Load:
     def lost(self) -> list[str]:
         return [one.fault for one in self.done if one.fault]
 
-    def pace(self) -> float:
-        """Requests a second, as the next hundred are answered."""
-        began, before = time.monotonic(), len(self.done)
-        until(lambda: len(self.done) >= before + 100, "100 requests")
-        return 100 / (time.monotonic() - began)
+    def answered(self, more: int) -> None:
+        """Waits until as many `more` requests have their answers."""
+        before = len(self.done)
+        until(lambda: len(self.done) >= before + more, f"{more} requests", seconds=300)
 
     def champions_since(self, moment: float) -> set[str]:
         """The versions that answered as champion what was asked after `moment`; waits for 50 such requests."""
@@ -188,9 +187,15 @@ def test_whatever_happens_to_the_challenger_or_an_instance_the_champion_answers(
     release = Release(*ports)
     documents = S3Documents(Settings.from_env(tmp_path, {}), paths, hurried_aws.account)
 
-    def ramp_up(*percents: float, wait_s: float = 3) -> ramp.RampReport:
+    def ramp_up(*percents: float, requests: int = 0) -> ramp.RampReport:
+        """Each step three seconds long, and at least `requests`: a busy machine answers few in three seconds."""
         recorded = RecordedEndpoint(release, "ramp", ADA)
-        return ramp.run(params, paths, recorded, documents, name, percents, wait_s)
+
+        def pause(seconds: float) -> None:
+            load.answered(requests)
+            time.sleep(seconds)
+
+        return ramp.run(params, paths, recorded, documents, name, percents, wait_s=3, pause=pause)
 
     def shares() -> list[float]:
         return [round(one.weight, 3) for one in endpoint.live(name).variants]
@@ -217,7 +222,7 @@ def test_whatever_happens_to_the_challenger_or_an_instance_the_champion_answers(
         before = shares()
         with pytest.raises(GateFailed, match=r"challenger answered .* with 5xx"):
             # A quarter of the requests are the challenger's, a twentieth of those fails; metrics come by the second.
-            ramp_up(50, wait_s=max(8.0, 1200 / load.pace()))
+            ramp_up(50, requests=800)
         assert shares() == before
         assert load.champions_since(time.monotonic()) == {"1"}
     assert load.lost == []
