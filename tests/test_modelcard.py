@@ -64,6 +64,15 @@ def test_of_several_networks_it_is_said_which_one_dev_is_of(card: dict[str, Any]
     assert "`members` 1 2 3" in page
 
 
+def test_it_is_said_who_has_a_say_and_what_git_holds_for_that(card: dict[str, Any]) -> None:
+    assert "agrees best" not in render(card)
+    card["export"] |= {"neighbours": 6, "agreement": 20.0}
+    card["files"]["memory.npz"] = "0" * 64
+    page = render(card)
+    assert "what people wrote of the 6 training pictures that look most alike." in page
+    assert "as hashed n-grams with weights (`memory.npz`), without a pickle" in page
+
+
 def test_a_person_has_a_column_where_there_is_one(card: dict[str, Any]) -> None:
     assert "| a person" not in render(card)
     card["reports"]["evaluate"]["human"] = card["reports"]["evaluate"]["baseline"]

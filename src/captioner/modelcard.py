@@ -46,7 +46,7 @@ def render(card: Card) -> str:
         f"# The shipped model: `{card['candidate']}`, trained on {name}",
         "What `captioner caption photo.jpg` uses until a model of your own is champion. "
         f"A {'tuned' if _tuned(card) else 'frozen'} convolutional network "
-        f"({card['encoder']['encoder']}) sees the picture, {_writers(card)} a sentence in English.",
+        f"({card['encoder']['encoder']}) sees the picture, {_writers(card)} a sentence in English{_rated(card)}.",
         f"On the {report['images']:,} images of {name}'s {report['split']} split: **BLEU-4 {scores['bleu_4']:.1f}, "
         f"CIDEr {scores['cider']:.1f}**. `card.json` has everything on this page, and more, for machines.",
         "## What it is for",
@@ -86,6 +86,17 @@ def _writers(card: Card) -> str:
         return f"an LSTM ({described}) writes"
     own = ", each behind an end of the encoder that was tuned with it," if _tuned(card) else ""
     return f"{members} LSTMs ({described}){own} together write"
+
+
+def _rated(card: Card) -> str:
+    """Who has a say in which sentence it is."""
+    neighbours = card["export"].get("neighbours", 0)
+    if not neighbours:
+        return ""
+    return (
+        f"; of the likeliest, that is the one which agrees best with what people wrote of the {neighbours} training "
+        "pictures that look most alike"
+    )
 
 
 def _score_table(card: Card) -> str:
