@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from captioner.errors import BadEnvironment, BadInput, BadParams, GateFailed, ServiceUnavailable
@@ -203,6 +205,19 @@ def test_an_interrupt_and_a_blind_watch_go_back_too(world: World) -> None:
     with pytest.raises(ServiceUnavailable, match="CloudWatch"):
         world.ramp(50)
     assert world.weights == (0.95, 0.05)
+
+
+def test_what_was_answered_before_the_step_in_its_first_minute_is_not_held_for_the_new_model(world: World) -> None:
+    """Metrics come by the minute: 1,800 good answers of the model before would hide one that fails a twentieth."""
+    before, during = Health(1800, 0, 0, 100), Health(2000, 10, 10, 102)
+
+    class Busy(type(world.endpoint)):
+        def health(self, name: str, variants: Sequence[str], since: float, until: float) -> dict[str, Health]:
+            return dict.fromkeys(variants, before if since == until else during)
+
+    world.endpoint.__class__ = Busy
+    with pytest.raises(GateFailed, match=r"challenger answered 5.0% of 200 requests with 5xx"):
+        world.ramp(50)
 
 
 def test_a_way_back_that_is_blocked_is_said_with_both_reasons(world: World) -> None:

@@ -17,6 +17,19 @@ class Health:
     model_errors: float = 0.0
     latency_ms: float | None = None
 
+    def after(self, earlier: Health) -> Health:
+        """What came after `earlier`, of which all is counted here too."""
+        requests = self.invocations - earlier.invocations
+        if requests <= 0:
+            return Health()
+        took = (self.latency_ms or 0.0) * self.invocations - (earlier.latency_ms or 0.0) * earlier.invocations
+        return Health(
+            requests,
+            max(0.0, self.errors_5xx - earlier.errors_5xx),
+            max(0.0, self.model_errors - earlier.model_errors),
+            None if self.latency_ms is None else max(0.0, took / requests),
+        )
+
 
 def faults(found: Mapping[str, Health], limits: LimitsParams, min_requests: int = 0) -> tuple[str, ...]:
     """What is wrong, a sentence each; empty when all variants are well. Too few requests prove nothing, so they are

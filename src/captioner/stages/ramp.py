@@ -132,20 +132,26 @@ class _Ramp:
     def watch(self, share: float, wait_s: float) -> dict[str, Health]:
         """The health over the step. Raises GateFailed as soon as a limit is passed, or too few requests came in all."""
         since = self.clock()
+        # Metrics come by the minute: of this one, what was answered before is not the step's.
+        before = self._health(since, since)
+
+        def found() -> dict[str, Health]:
+            return {name: one.after(before[name]) for name, one in self._health(since, self.clock()).items()}
+
         with track("ramp", round(wait_s), "s") as progress:
             while (left := since + wait_s - self.clock()) > 0:
                 short = min(LOOK_S, left)
                 self.pause(short)
                 progress.advance(round(short), note=f"{share:.0%}")
                 if self.clock() < since + wait_s:
-                    self._judge(share, self._health(since), 0)
-        found = self._health(since)
-        self._judge(share, found, self.params.ramp.min_requests)
+                    self._judge(share, found(), 0)
+        health = found()
+        self._judge(share, health, self.params.ramp.min_requests)
         self._same_models(share)
-        return found
+        return health
 
-    def _health(self, since: float) -> dict[str, Health]:
-        return dict(self.endpoint.health(self.name, (CHAMPION, CHALLENGER), since, self.clock()))
+    def _health(self, since: float, until: float) -> dict[str, Health]:
+        return dict(self.endpoint.health(self.name, (CHAMPION, CHALLENGER), since, until))
 
     def _judge(self, share: float, found: dict[str, Health], min_requests: int) -> None:
         # A variant that is to get nothing need not have answered anything.
