@@ -1,7 +1,7 @@
 """Goal 5: the served model with 16 clients, against itself without batching and against MLflow's scoring server.
 
-"One request at a time" is what TensorFlow alone would do with them, all cores on each; "unbatched" is one request on
-each core, which is half of what we gain.
+"One request at a time" is what TensorFlow alone would do with them, all cores on each; "unbatched" is a request on each
+core, so that what is left is what batching brings.
 """
 
 from __future__ import annotations

@@ -110,11 +110,10 @@ def decode(
             with track(f"{trained.parent.name}, beam {beam}, power {power:g}", len(rows), "images") as progress:
                 for part in grids:
                     ids, scores = compiled(tf.constant(part), tf.constant(beam), tf.constant(power, tf.float32))
+                    asked = {k for k, _ in said if k}
+                    agreement = {k: memory.agreement(tf.cast(part, tf.float32), ids, k) for k in asked if memory}
                     for (k, weight), hypotheses in said.items():
-                        best = ids
-                        if memory and k:
-                            agreement = memory.agreement(tf.cast(part, tf.float32), ids, k)
-                            best, _ = best_first(ids, scores, power, agreement, weight)
+                        best = best_first(ids, scores, power, agreement[k], weight)[0] if k else ids
                         hypotheses += words_of(np.asarray(best[:, 0]), vocabulary)
                     progress.advance(len(part))
             for (k, weight), hypotheses in said.items():
