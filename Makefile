@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(PYTHON) scripts/install.py
+JOBS ?= 2
 
 # With it set, every process would compile TensorFlow's Python again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,9 +44,9 @@ api: ## set up, then the code of the REST API for AWS Lambda: dist/captioner-api
 	@$(SETUP) local
 	@$(BIN)/python scripts/lambda_zip.py
 
-test: ## set up, then all tests; JOBS=2 runs two at once (ARGS="-k words" goes to pytest)
+test: ## set up, then all tests, two files at once; JOBS=1 runs one (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
-	@$(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile) $(ARGS)
+	@$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 conformance: ## what AWS documents of SageMaker, tried on the local one; AWS=1: on AWS, for about a dollar (docs/local-sagemaker.md)
 	@$(SETUP) dev

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -10,18 +12,21 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any, TypeVar
 
 import pytest
 
 from captioner.bootstrap import run_stage
 from captioner.paths import Paths
 from captioner.settings import VARIABLES, Settings
+from captioner.shipped import read_shipped, rebuild
 from tests.learned import Learned, learn
 from tests.local_aws import local_aws as local_aws
 from tests.tiny import make_tiny_artifact
 from tests.tiny_shipped import make_evaluated
 
 ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
 
 # It runs in a process of its own, where nothing of ours is imported: tests/test_conformance.py, `make conformance`.
 collect_ignore = ["conformance"]
@@ -35,6 +40,19 @@ for _name in VARIABLES:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 SHARED = Path(os.environ.pop("TEST_SHARED", "") or ROOT.parent / "shared")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests may take long come first: with several processes, none is left alone with one at the end."""
+
+    def longest(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("timeout")
+        return max(float(mark.args[0]) if mark else 0.0, 300.0)
+
+    patience: dict[Path, float] = {}
+    for item in items:
+        patience[item.path] = max(patience.get(item.path, 0.0), longest(item))
+    items.sort(key=lambda item: -patience[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -81,31 +99,71 @@ def paths(project: Path, settings: Settings) -> Paths:
     return Paths.of(project, settings)
 
 
+Once = Callable[[str, Callable[[Path], T]], T]
+
+
 @pytest.fixture(scope="session")
-def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once[Any]:
+    """``once(name, make)``: what `make` makes of an empty folder, made by the first of the test processes that asks.
+
+    The others wait for it. All get a result of their own and share the folder: read it, never write into it.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+
+    def get(name: str, make: Callable[[Path], T]) -> T:
+        result = place / f"once-{name}.pickle"
+        with (place / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not result.exists():
+                (folder := place / f"once-{name}").mkdir()
+                result.write_bytes(pickle.dumps(make(folder)))
+        return pickle.loads(result.read_bytes())  # type: ignore[no-any-return]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(once: Once[Path]) -> Path:
     """A real model.tar.gz: the real encoder, an untrained attention decoder of eight words."""
-    return make_tiny_artifact(tmp_path_factory.mktemp("tiny"))
+    return once("tiny", make_tiny_artifact)
 
 
 @pytest.fixture(scope="session")
-def evaluated_project(tmp_path_factory: pytest.TempPathFactory, tiny_artifact: Path) -> Path:
+def evaluated_project(once: Once[Path], tiny_artifact: Path) -> Path:
     """A project of the profile flickr8k whose candidate `attention` can be shipped. Copy it; never write into it."""
-    return make_evaluated(tmp_path_factory.mktemp("evaluated") / "project", tiny_artifact)
+    return once("evaluated", lambda folder: make_evaluated(folder / "project", tiny_artifact))
 
 
 @pytest.fixture(scope="session")
-def shipped_project(tmp_path_factory: pytest.TempPathFactory, evaluated_project: Path) -> Path:
+def shipped_project(once: Once[Path], evaluated_project: Path) -> Path:
     """The same with `attention` shipped. Copy it, or its models/shipped; never write into it."""
-    folder = tmp_path_factory.mktemp("shipped") / "project"
-    shutil.copytree(evaluated_project, folder)
-    run_stage("ship", "attention", folder)
-    return folder
+
+    def ship(folder: Path) -> Path:
+        shutil.copytree(evaluated_project, folder / "project")
+        run_stage("ship", "attention", folder / "project")
+        return folder / "project"
+
+    return once("shipped", ship)
 
 
 @pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+def rebuilt(once: Once[Path], shipped_project: Path) -> Path:
+    """What is in ``Paths.rebuilt`` once that project's shipped model was put together. Copy it, or only read it."""
+
+    def build(folder: Path) -> Path:
+        paths = Paths(shipped_project, folder)
+        rebuild(read_shipped(paths.shipped), paths, threads=1)
+        return paths.rebuilt
+
+    return once("rebuilt", build)
+
+
+@pytest.fixture(scope="session")
+def learned(once: Once[Learned]) -> Learned:
     """A model trained on the sample's scenes, exported and evaluated."""
-    return learn(tmp_path_factory.mktemp("learned"))
+    return once("learned", learn)
 
 
 @pytest.fixture

@@ -22,12 +22,11 @@ def own(shipped_project: Path, tmp_path: Path) -> Paths:
     return Paths(tmp_path / "clone", tmp_path / "clone" / ".captioner")
 
 
-@pytest.fixture(scope="module")
-def rebuilt(shipped_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its artifact, rebuilt once for the tests that only read it."""
-    home = tmp_path_factory.mktemp("home")
-    paths = Paths(shipped_project, home)
-    return rebuild(read_shipped(paths.shipped), paths, threads=1)
+@pytest.fixture
+def again(rebuilt: Path) -> Path:
+    """Its artifact, rebuilt for the tests that only read it."""
+    (packed,) = rebuilt.glob("*/model.tar.gz")
+    return packed
 
 
 def test_it_says_what_it_is(own: Paths) -> None:
@@ -50,7 +49,8 @@ def test_what_is_rebuilt_is_what_was_evaluated_byte_for_byte(own: Paths, shipped
     assert len(said) == 1  # what is there already is not worth a word
 
 
-def test_another_model_is_not_taken_for_this_one(own: Paths) -> None:
+def test_another_model_is_not_taken_for_this_one(own: Paths, rebuilt: Path) -> None:
+    shutil.copytree(rebuilt, own.rebuilt)
     card = read_json(own.shipped / "card.json")
     shipped = read_shipped(own.shipped)
     write_json(own.shipped / "card.json", {**card, "export": {**card["export"], "beam": 2, "top": 2}})
@@ -96,30 +96,30 @@ def test_a_card_that_is_none_is_refused(own: Paths, card: object, says: str) -> 
         read_shipped(own.shipped)
 
 
-def test_the_evaluated_artifact_keeps_its_parity(own: Paths, rebuilt: Path) -> None:
+def test_the_evaluated_artifact_keeps_its_parity(own: Paths, again: Path) -> None:
     shipped = read_shipped(own.shipped)
-    found = shipped_candidate(shipped, rebuilt)
+    found = shipped_candidate(shipped, again)
     assert found.name == "shipped"
     assert found.digest == shipped.digest
     assert found.export["parity"] == shipped.card["reports"]["export"]["parity"]
     assert found.predictions == own.shipped / "predictions.jsonl"
 
 
-def test_an_artifact_of_another_digest_has_to_say_the_same(own: Paths, rebuilt: Path) -> None:
+def test_an_artifact_of_another_digest_has_to_say_the_same(own: Paths, again: Path) -> None:
     card = read_json(own.shipped / "card.json")
     other = {**card, "artifact": {**card["artifact"], "digest": "0" * 64}}
     write_json(own.shipped / "card.json", other)
-    found = shipped_candidate(read_shipped(own.shipped), rebuilt)
-    assert found.digest == sha256_file(rebuilt)
+    found = shipped_candidate(read_shipped(own.shipped), again)
+    assert found.digest == sha256_file(again)
     assert found.export["parity"] == {"golden_images_equal": True}
 
     golden = {name: {**said, "caption": "a yellow car"} for name, said in card["golden"].items()}
     write_json(own.shipped / "card.json", {**other, "golden": golden})
-    assert shipped_candidate(read_shipped(own.shipped), rebuilt).export["parity"] == {"golden_images_equal": False}
+    assert shipped_candidate(read_shipped(own.shipped), again).export["parity"] == {"golden_images_equal": False}
 
 
-def test_the_same_words_with_another_probability_are_not_the_same(own: Paths, rebuilt: Path) -> None:
-    model, golden = Captioner.load(rebuilt), read_json(own.shipped / "card.json")["golden"]
+def test_the_same_words_with_another_probability_are_not_the_same(own: Paths, again: Path) -> None:
+    model, golden = Captioner.load(again), read_json(own.shipped / "card.json")["golden"]
     assert repeats(model, golden)
     first = next(iter(golden))
     off = golden[first]["log_probability"] + 0.1

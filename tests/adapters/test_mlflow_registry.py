@@ -111,10 +111,11 @@ def test_a_missing_artifact_is_said(mlflow_paths: Paths, tmp_path: Path) -> None
 
 
 def test_the_shipped_model_on_a_real_store(
-    mlflow_paths: Paths, paths: Paths, shipped_project: Path, tmp_path: Path
+    mlflow_paths: Paths, paths: Paths, shipped_project: Path, rebuilt: Path, tmp_path: Path
 ) -> None:
     name, uri = "shipped-first", database_uri(mlflow_paths)
     shutil.copytree(shipped_project / "models" / "shipped", paths.shipped)
+    shutil.copytree(rebuilt, paths.rebuilt)
     write_test_set(paths)
     write_candidate(paths, "attention")
     params = load_params(paths.params).register_.model_copy(update={"first_champion": "shipped"})

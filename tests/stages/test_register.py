@@ -308,9 +308,10 @@ def test_a_version_carries_its_lineage(paths: Paths, registered: Register, regis
 
 
 @pytest.fixture
-def with_shipped(paths: Paths, shipped_project: Path) -> Shipped:
-    """The project has a shipped model, which was evaluated on the test set that it has."""
+def with_shipped(paths: Paths, shipped_project: Path, rebuilt: Path) -> Shipped:
+    """The project has a shipped model that was evaluated on its test set and put together here before."""
     shutil.copytree(shipped_project / "models" / "shipped", paths.shipped)
+    shutil.copytree(rebuilt, paths.rebuilt)
     return read_shipped(paths.shipped)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 from collections.abc import Callable
 
@@ -36,6 +37,12 @@ def models_page(url: str) -> None:
     from captioner.web.client import Client
 
     models_page.show(Client(url))
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit's harness leaves its script as ``__main__``: a process that is spawned later would run it."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def opened(page: Callable[[str], None], url: str) -> AppTest:
