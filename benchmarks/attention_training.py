@@ -12,8 +12,7 @@ from benchmarks.rounds import Ratio, once, race
 from benchmarks.torch_peer import MISSING
 
 NAME, PEER, GOAL = "training the attention network", "PyTorch, attention recomputed for each step and caption", 10.0
-OURS, PEERS = 32, 1  # batches in a round
-IMAGES = 8  # in a batch, five captions each: the peer takes seconds for one
+OURS, PEERS = 16, 2  # batches in a round, each of sixteen images as in the profiles
 
 
 def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
@@ -23,7 +22,7 @@ def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
 
     from captioner.model.trained import weights_of
 
-    batches = material.batches(max(ours, STEPS), IMAGES)
+    batches = material.batches(max(ours, STEPS))
     decoder = material.new_decoder("attention")
     trainer = material.new_trainer(decoder)
     torch.set_num_threads(material.threads())

@@ -17,8 +17,9 @@ from captioner import images
 from captioner.featurestore.extract import Extractor
 from captioner.featurestore.index import FeatureStore
 from captioner.featurestore.packed import write_packed
+from captioner.featurestore.shards import Features
 from captioner.packs import PackReader
-from captioner.records import ImageRecord
+from captioner.records import FeaturesMeta, ImageRecord
 
 IMAGES, MORE = 8000, 100
 ROUNDS = 5
@@ -49,20 +50,22 @@ def run(count: int = IMAGES, more: int = MORE, rounds: int = ROUNDS) -> list[Res
             def update(name: str) -> tuple[float, float]:
                 """Seconds to bring the store up to date, and seconds until data/features is written as well."""
                 encoding = once(lambda: encode(FeatureStore(folder / name, cnn.meta)))
-                packing = once(lambda: pack(FeatureStore(folder / name, cnn.meta), records, folder / f"{name}-packed"))
+                packing = once(lambda: pack(folder, name, cnn.meta, records[: wanted[0]]))
                 return encoding, encoding + packing
 
             wanted = [count]
-            encode(FeatureStore(folder / "before", cnn.meta))
+            update("before")
             wanted = [count + more]
 
             def rebuild() -> tuple[float, float]:
-                shutil.rmtree(folder / "whole", ignore_errors=True)
+                for old in ("whole", "whole-packed"):
+                    shutil.rmtree(folder / old, ignore_errors=True)
                 return update("whole")
 
             def grow() -> tuple[float, float]:
-                shutil.rmtree(folder / "grown", ignore_errors=True)
-                shutil.copytree(folder / "before", folder / "grown", copy_function=os.link)
+                for part in ("", "-packed"):
+                    shutil.rmtree(folder / f"grown{part}", ignore_errors=True)
+                    shutil.copytree(folder / f"before{part}", folder / f"grown{part}", copy_function=os.link)
                 return update("grown")
 
             rebuild(), grow()
@@ -87,10 +90,14 @@ def run(count: int = IMAGES, more: int = MORE, rounds: int = ROUNDS) -> list[Res
     return results
 
 
-def pack(store: FeatureStore, records: Sequence[ImageRecord], target: Path) -> None:
+def pack(folder: Path, name: str, meta: FeaturesMeta, records: Sequence[ImageRecord]) -> None:
     """As the features stage writes data/features."""
-    shutil.rmtree(target, ignore_errors=True)
-    write_packed(target, store.meta, [r.id for r in records], store.blocks([r.digest for r in records]))
+    store, digests = FeatureStore(folder / name, meta), [record.digest for record in records]
+
+    def read(rows: Sequence[int]) -> Features:
+        return np.concatenate(list(store.blocks([digests[row] for row in rows])))
+
+    write_packed(folder / f"{name}-packed", meta, [record.id for record in records], digests, read)
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import machine, material
 from benchmarks.results import Result
 from benchmarks.rounds import Ratio
@@ -81,14 +83,14 @@ def extraction(size: int) -> float:
         cnn = material.encoder()
         extractor = Extractor(cnn, BATCH)
         started, count = time.perf_counter(), 0
-        store = FeatureStore(folder / "store", cnn.meta)
+        store = FeatureStore(folder / "whole", cnn.meta)
         with PackReader(folder / "raw") as packs, store.appending() as shards:
             for part, rows in extractor.extract(records, lambda r: images.normalise(packs.read(r), r.id, whole=True)):
                 shards.add([record.digest for record in part], rows)
                 count += len(part)
                 if count % 512 == 0:
                     shards.commit()
-        pack(store, records, folder / "packed")
+        pack(folder, "whole", cnn.meta, records)
         assert count == size
         return time.perf_counter() - started
 
@@ -101,8 +103,8 @@ def evaluation(size: int) -> float:
     rows, meta = material.features(), material.encoder().meta
     with tempfile.TemporaryDirectory(prefix="captioner-bench-") as temporary:
         folder = Path(temporary)
-        blocks = (rows[start % len(rows) :][: min(BATCH, size - start)] for start in range(0, size, BATCH))
-        write_packed(folder, meta, [f"{number:05d}" for number in range(size)], blocks)
+        ids = [f"{number:05d}" for number in range(size)]
+        write_packed(folder, meta, ids, ids, lambda wanted: rows[np.array(wanted) % len(rows)])
         features, captioner = PackedFeatures.open(folder), Captioner.load(material.artifact("attention"))
         captioner.caption_features(features.rows(range(BATCH)))
         started, count = time.perf_counter(), 0

@@ -60,10 +60,12 @@ def write_data(paths: Paths, images: int = 30) -> None:
         rows.append(row.astype(np.float16))
     write_manifest(paths.validated / "manifest.jsonl", records)
     paths.features.mkdir(parents=True, exist_ok=True)
-    write_packed(paths.features, META, [record.id for record in records], [np.stack(rows)])
+    ids, whole = [record.id for record in records], np.stack(rows)
+    write_packed(paths.features, META, ids, ids, whole.__getitem__)
     seen = [(r.id, row) for r, row in zip(records, rows, strict=True) if r.split == "train"]
     flipped = np.stack([row[::-1] for _, row in seen])
-    write_packed(paths.view("flip"), replace(META, preprocessing="test+flip"), [name for name, _ in seen], [flipped])
+    names = [name for name, _ in seen]
+    write_packed(paths.view("flip"), replace(META, preprocessing="test+flip"), names, names, flipped.__getitem__)
 
 
 def make_tiny_artifact(folder: Path, **environ: str) -> Path:

@@ -57,7 +57,8 @@ def write_images(paths: Paths, images: int = 60, meta: FeaturesMeta = META) -> l
             row = np.random.default_rng(number % len(THINGS)).normal(size=(meta.cells, meta.channels))
             rows.append(row.astype(np.float16))
     write_manifest(paths.validated / "manifest.jsonl", records)
-    write_packed(paths.features, meta, [record.id for record in records], [np.stack(rows)])
+    ids = [record.id for record in records]
+    write_packed(paths.features, meta, ids, ids, np.stack(rows).__getitem__)
     return records
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,6 +229,7 @@ class TestDamage:
         data = bytearray(shard.read_bytes())
         data[-1000] ^= 8
         shard.write_bytes(data)
+        shutil.rmtree(paths.features)  # else its files would be kept, and nobody would ask for the row
         features.run(PARAMS, paths, settings)
         assert content(paths) == before
         said = capsys.readouterr().err

@@ -1,15 +1,19 @@
-"""The DVC out ``data/features``: a few .npy files in manifest order and an index.json.
+"""The DVC out ``data/features``: many small .npy files and an index.json.
 
-Equal content gives equal bytes, whatever the history: no clock, no shard names, fixed file sizes. Knows nothing of the
-store it was assembled from, nor of TensorFlow.
+A hash of its id decides which file an image's row is in, so a few more images change a few files: the others are kept
+as they are, hashed and stored by DVC once. Equal content gives equal bytes, whatever the history: no clock, no shard
+names, and as many files as the number of images asks for. Knows nothing of the store it was assembled from, nor of
+TensorFlow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +22,21 @@ from captioner.errors import BadData, BadEnvironment
 from captioner.featurestore.shards import Features, npy_header
 from captioner.records import FeaturesMeta, read_json, write_json
 
-FILE_BYTES = 256 * 1024 * 1024
+FILE_BYTES = 1024 * 1024  # files are half as large to this large
+MOST_FILES = 4096  # each is mapped into memory, and systems allow some 65,000 maps; after that they grow
 INDEX = "index.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class PackedFeatures:
-    """Read access by row. Rows lie in the order of ``ids``, which is the manifest's."""
+    """Read access by row. Rows are numbered in the order of ``ids``, which is the manifest's."""
 
     meta: FeaturesMeta
     ids: tuple[str, ...]
-    _files: tuple[Features, ...]
-    _rows_per_file: int
+    _files: Mapping[int, Features]
+    _file_of: npt.NDArray[np.int64]  # by row
+    _place_of: npt.NDArray[np.int64]  # by row, in its file
 
     @classmethod
     def open(cls, folder: Path) -> PackedFeatures:
@@ -39,14 +45,18 @@ class PackedFeatures:
         try:
             if index["format"] != _FORMAT:
                 raise ValueError(f"format {index['format']}")
-            meta, ids, per_file = FeaturesMeta(**index["meta"]), tuple(index["ids"]), int(index["rows_per_file"])
-            names = [(str(file["name"]), int(file["rows"])) for file in index["files"]]
-        except (KeyError, TypeError, ValueError) as error:
+            meta, ids, count = FeaturesMeta(**index["meta"]), tuple(index["ids"]), int(index["of"])
+            listed = {int(file["file"]): int(file["rows"]) for file in index["files"]}
+            parts = _parts(ids, count)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise BadData(f"{folder / INDEX} is not an index of features ({error}): {_AGAIN}.") from None
-        files = tuple(_map(folder / name, (rows, meta.cells, meta.channels)) for name, rows in names)
-        if sum(len(file) for file in files) != len(ids) or any(len(file) != per_file for file in files[:-1]):
-            raise BadData(f"{folder} holds {sum(map(len, files))} rows for {len(ids)} images: {_AGAIN}.")
-        return cls(meta, ids, files, per_file)
+        if {number: len(rows) for number, rows in parts.items()} != listed:
+            raise BadData(f"{folder} holds {sum(listed.values())} rows for {len(ids)} images: {_AGAIN}.")
+        files = {n: _map(folder / _name(n), (rows, meta.cells, meta.channels)) for n, rows in listed.items()}
+        file_of, place_of = np.zeros((2, len(ids)), np.int64)
+        for number, rows in parts.items():
+            file_of[rows], place_of[rows] = number, np.arange(len(rows))
+        return cls(meta, ids, files, file_of, place_of)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,77 +67,100 @@ class PackedFeatures:
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self.ids)):
             raise IndexError(f"rows 0 to {len(self.ids) - 1} exist, not {wanted.min()} to {wanted.max()}")
         out = np.empty((len(wanted), self.meta.cells, self.meta.channels), np.float16)
-        numbers = wanted // self._rows_per_file
-        for number in np.unique(numbers):
-            here = np.flatnonzero(numbers == number)
-            out[here] = self._files[number][wanted[here] - number * self._rows_per_file]
+        for to, number, place in zip(range(len(wanted)), self._file_of[wanted], self._place_of[wanted], strict=True):
+            out[to] = self._files[number][place]
         return out
 
 
 def write_packed(
-    folder: Path, meta: FeaturesMeta, ids: Sequence[str], blocks: Iterable[Features], file_bytes: int = FILE_BYTES
-) -> None:
-    """Write `blocks` (float16 [n, cells, channels], together one row per id, in their order) and the index, streaming.
+    folder: Path,
+    meta: FeaturesMeta,
+    ids: Sequence[str],
+    contents: Sequence[str],
+    read: Callable[[Sequence[int]], Features],
+    file_bytes: int = FILE_BYTES,
+) -> int:
+    """Write one row per id and the index; returns how many rows were written, without those of files that were kept.
 
-    The index comes last: a folder without one is not finished. Raises BadData when rows and ids do not fit, and
-    BadEnvironment when the disk is full or read-only.
+    `contents` says what each row is made of (with `meta`): a file whose rows were made of the same is kept if it is
+    there in its full size. `read` gives the rows with these numbers, float16 [n, cells, channels]. The index comes
+    last: a folder without one is not finished. Raises BadData when rows and ids do not fit, and BadEnvironment when the
+    disk is full or read-only.
     """
-    per_file = max(1, file_bytes // (meta.cells * meta.channels * 2))
-    counts = [min(per_file, len(ids) - start) for start in range(0, len(ids), per_file)]
-    names = [f"features-{number:03d}.npy" for number in range(len(counts))]
+    if len(contents) != len(ids):
+        raise BadData(f"{len(contents)} rows of features for {len(ids)} images.")
+    count = _files_for(len(ids), 2 * meta.cells * meta.channels, file_bytes)
+    parts, written = _parts(ids, count), 0
+    files = [{"file": n, "rows": len(rows), "key": _key(meta, ids, contents, rows)} for n, rows in parts.items()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        old = _keys(folder)
         (folder / INDEX).unlink(missing_ok=True)
+        names = {_name(number) for number in parts}
         for stale in folder.glob("features-*.npy"):
-            stale.unlink()
-        supply = _Rows(blocks, (meta.cells, meta.channels))
-        for name, rows in zip(names, counts, strict=True):
-            with (folder / name).open("wb") as out:
-                _write_npy(out, supply, rows, meta)
+            if stale.name not in names:
+                stale.unlink()
+        for file, (number, rows) in zip(files, parts.items(), strict=True):
+            path, shape = folder / _name(number), (len(rows), meta.cells, meta.channels)
+            if old.get(number) == file["key"] and _is_whole(path, shape):
+                continue
+            block = read(rows)
+            if block.dtype != np.float16 or block.shape != shape:
+                raise BadData(f"A block of features is {block.dtype}{block.shape}, not float16{shape}.")
+            path.unlink(missing_ok=True)  # it may be a link into DVC's cache
+            with path.open("wb") as out:
+                out.write(npy_header(shape))
+                out.write(np.ascontiguousarray(block).data)
+            written += len(rows)
     except OSError as error:
         raise BadEnvironment(f"The features cannot be written to {folder}: {error.strerror or error}.") from None
-    if supply.left():
-        raise BadData(f"More rows of features than the {len(ids)} images.")
-    files = [{"name": name, "rows": rows} for name, rows in zip(names, counts, strict=True)]
-    index = {"format": _FORMAT, "meta": asdict(meta), "rows_per_file": per_file, "files": files, "ids": list(ids)}
+    index = {"format": _FORMAT, "meta": asdict(meta), "of": count, "files": files, "ids": list(ids)}
     write_json(folder / INDEX, index)
+    return written
 
 
 _AGAIN = "remove the folder and run captioner features again"
 
 
-class _Rows:
-    """Hands out blocks in pieces of any length."""
-
-    def __init__(self, blocks: Iterable[Features], shape: tuple[int, int]) -> None:
-        self._blocks, self._shape = iter(blocks), shape
-        self._rest: Features = np.empty((0, *shape), np.float16)
-
-    def take(self, limit: int) -> Features:
-        """1 to `limit` rows; none when there are no more."""
-        while not len(self._rest):
-            block = next(self._blocks, None)
-            if block is None:
-                return self._rest
-            if block.dtype != np.float16 or block.shape[1:] != self._shape:
-                raise BadData(f"A block of features is {block.dtype}{block.shape[1:]}, not float16{self._shape}.")
-            self._rest = block
-        piece, self._rest = self._rest[:limit], self._rest[limit:]
-        return piece
-
-    def left(self) -> bool:
-        return len(self.take(1)) > 0
+def _files_for(images: int, row_bytes: int, file_bytes: int) -> int:
+    """A power of two, so that it seldom changes as images are added."""
+    needed = -(-images * row_bytes // file_bytes)
+    return int(min(1 << max(0, needed - 1).bit_length(), MOST_FILES))
 
 
-def _write_npy(out: IO[bytes], supply: _Rows, rows: int, meta: FeaturesMeta) -> None:
-    out.write(npy_header((rows, meta.cells, meta.channels)))
-    written = 0
-    while written < rows:
-        piece = supply.take(rows - written)
-        if not len(piece):
-            raise BadData("Fewer rows of features than images.")
-        out.write(np.ascontiguousarray(piece).data)
-        written += len(piece)
+def _parts(ids: Sequence[str], count: int) -> dict[int, list[int]]:
+    """Of `count` files: number → the rows in it, in their order; those that hold none are left out."""
+    parts: dict[int, list[int]] = {}
+    for row, name in enumerate(ids):
+        parts.setdefault(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % count, []).append(row)
+    return dict(sorted(parts.items()))
+
+
+def _key(meta: FeaturesMeta, ids: Sequence[str], contents: Sequence[str], rows: Sequence[int]) -> str:
+    """What a file's rows are made of, whose they are and in which order."""
+    made_of = [asdict(meta), [(ids[row], contents[row]) for row in rows]]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _keys(folder: Path) -> dict[int, str]:
+    """The keys of the files that are there; none where the index is not one of ours."""
+    try:
+        index: Any = read_json(folder / INDEX)
+        return {int(file["file"]): str(file["key"]) for file in index["files"]}
+    except (BadData, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _name(number: int) -> str:
+    return f"features-{number:04d}.npy"
+
+
+def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+    try:
+        _map(path, shape)
+    except BadData:
+        return False
+    return True
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> Features:

@@ -11,7 +11,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -21,7 +21,7 @@ import numpy as np
 from captioner import images
 from captioner.errors import BadData
 from captioner.featurestore.index import FeatureStore
-from captioner.featurestore.packed import write_packed
+from captioner.featurestore.packed import PackedFeatures, write_packed
 from captioner.featurestore.shards import DamagedShard, Features
 from captioner.model.identity import describe
 from captioner.model.preprocess import PLAIN, version_of
@@ -36,6 +36,8 @@ from captioner.settings import Settings
 VIEWS: tuple[str, ...] = get_args(View)
 SHARD_IMAGES = 512
 """Images in a shard of the store: what a kill can cost at most."""
+
+BLOCK_IMAGES = 64  # whose rows are looked at together
 
 
 @dataclass(frozen=True)
@@ -158,17 +160,19 @@ class _Stage:
         return time.monotonic() - started
 
     def pack(self, manifest: Sequence[ImageRecord], folder: Path) -> _Statistics:
-        """Write `folder` from the store, 8 MB at a time."""
-        statistics = _Statistics()
+        """Write `folder` from the store, but for the files that are there already."""
+        ids, digests = [record.id for record in manifest], [record.digest for record in manifest]
         with track(self._name("packing"), len(manifest), "images") as progress:
 
-            def blocks() -> Iterator[Features]:
-                for block in self.store.blocks([record.digest for record in manifest]):
-                    statistics.add(block)
-                    yield block
-                    progress.advance(len(block))
+            def read(rows: Sequence[int]) -> Features:
+                progress.advance(len(rows))
+                return np.concatenate(list(self.store.blocks([digests[row] for row in rows])))
 
-            write_packed(folder, self.store.meta, [record.id for record in manifest], blocks())
+            written = write_packed(folder, self.store.meta, ids, digests, read)
+            progress.advance(len(manifest) - written, note=f"{written} written")
+        packed, statistics = PackedFeatures.open(folder), _Statistics()
+        for start in range(0, len(packed), BLOCK_IMAGES):
+            statistics.add(packed.rows(range(start, min(start + BLOCK_IMAGES, len(packed)))))
         return statistics
 
     def _name(self, work: str) -> str:
