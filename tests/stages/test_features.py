@@ -12,9 +12,11 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from captioner.errors import BadData, BadImage, BadParams
@@ -98,6 +100,22 @@ def test_adding_images_encodes_those_and_equals_a_full_rebuild(
     features.run(PARAMS, paths, rebuilt)
     assert "20 images: 0 in the feature store, 20 encoded" in capsys.readouterr().err
     assert content(paths) == grown
+
+
+def test_only_files_with_new_images_are_written_and_dvc_leaves_the_others(
+    paths: Paths, settings: Settings, root: Path
+) -> None:
+    write_data(paths, range(30))
+    features.run(PARAMS, paths, settings)
+    for file in paths.features.glob("*.npy"):
+        os.utime(file, (1, 1))
+    write_data(paths, range(31))
+    features.run(PARAMS, paths, settings)
+    files = list(paths.features.glob("*.npy"))
+    assert (len([file for file in files if file.stat().st_mtime != 1]), len(files)) == (1, 4)
+    # Without it DVC would remove them before the stage runs.
+    outs = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["features"]["outs"]
+    assert outs == [{"data/features": {"persist": True}}]
 
 
 def test_removing_images_and_putting_them_back_costs_nothing(
