@@ -21,9 +21,9 @@ IDS = [f"{i}.jpg" for i in range(10)]
 ROWS: Features = np.random.default_rng(0).normal(size=(10, 2, 3)).astype(np.float16)
 
 
-def write(folder: Path, images: int = 10, file_bytes: int = 3 * ROW, meta: FeaturesMeta = META) -> Path:
+def write(folder: Path, images: int = 10, file_bytes: int = 3 * ROW) -> Path:
     ids = IDS[:images]
-    write_packed(folder, meta, ids, ids, ROWS[:images].__getitem__, file_bytes)
+    write_packed(folder, META, ids, ids, ROWS[:images].__getitem__, file_bytes)
     return folder
 
 
