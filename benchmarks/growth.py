@@ -17,7 +17,6 @@ from captioner import images
 from captioner.featurestore.extract import Extractor
 from captioner.featurestore.index import FeatureStore
 from captioner.featurestore.packed import write_packed
-from captioner.featurestore.shards import Features
 from captioner.packs import PackReader
 from captioner.records import FeaturesMeta, ImageRecord
 
@@ -93,11 +92,8 @@ def run(count: int = IMAGES, more: int = MORE, rounds: int = ROUNDS) -> list[Res
 def pack(folder: Path, name: str, meta: FeaturesMeta, records: Sequence[ImageRecord]) -> None:
     """As the features stage writes data/features."""
     store, digests = FeatureStore(folder / name, meta), [record.digest for record in records]
-
-    def read(rows: Sequence[int]) -> Features:
-        return np.concatenate(list(store.blocks([digests[row] for row in rows])))
-
-    write_packed(folder / f"{name}-packed", meta, [record.id for record in records], digests, read)
+    ids = [record.id for record in records]
+    write_packed(folder / f"{name}-packed", meta, ids, digests, lambda rows: store.rows([digests[row] for row in rows]))
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -166,7 +166,7 @@ class _Stage:
 
             def read(rows: Sequence[int]) -> Features:
                 progress.advance(len(rows))
-                return np.concatenate(list(self.store.blocks([digests[row] for row in rows])))
+                return self.store.rows([digests[row] for row in rows])
 
             written = write_packed(folder, self.store.meta, ids, digests, read)
             progress.advance(len(manifest) - written, note=f"{written} written")
