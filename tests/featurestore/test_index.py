@@ -38,7 +38,7 @@ def append(store: FeatureStore, *images: int) -> None:
 
 
 def read(store: FeatureStore, *images: int) -> Features:
-    return np.concatenate(list(store.blocks([digest(image) for image in images])))
+    return store.rows([digest(image) for image in images])
 
 
 def files(store: FeatureStore, pattern: str) -> list[Path]:

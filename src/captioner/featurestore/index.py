@@ -65,7 +65,7 @@ class FeatureStore:
             yield parts[0] if len(parts) == 1 else np.concatenate(parts)  # neighbours in one shard need no copy
 
     def rows(self, digests: Sequence[str]) -> Features:
-        """The rows of `digests` in that order, all at once: float16 [n, cells, channels]. Raises what ``blocks`` does."""
+        """The rows of `digests` in that order, float16 [n, cells, channels]. Raises what ``blocks`` does."""
         return np.concatenate(list(self.blocks(digests)))
 
     def check(self, digests: Sequence[str]) -> None:
