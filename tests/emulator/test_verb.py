@@ -66,13 +66,17 @@ def test_an_image_may_be_any_program_and_the_state_is_kept(tmp_path: Path) -> No
 
 
 def test_without_a_folder_nothing_is_left(tmp_path: Path) -> None:
-    with running(tmp_path, "--port", "0") as (line, process):
+    # Deeper than the path of a Unix socket may be long: TMPDIR is the user's, on macOS half of that already.
+    temporary = tmp_path / "deep" / ("d" * 100)
+    temporary.mkdir(parents=True)
+    with running(temporary, "--port", "0") as (line, process):
         url = line.removeprefix("The local AWS listens on ")
         assert account(url).client("sts").get_caller_identity()["Account"] == "123456789012"
-        assert len(list(tmp_path.iterdir())) == 1
+        account(url).client("s3").create_bucket(Bucket="bucket")
+        assert len(list(temporary.iterdir())) == 1
         process.terminate()
         assert process.wait(60) == 0
-    until(lambda: not list(tmp_path.iterdir()), "the temporary folder to be gone")
+    until(lambda: not list(temporary.iterdir()), "the temporary folder to be gone")
 
 
 @pytest.mark.parametrize(

@@ -66,17 +66,22 @@ class Children:
     def __init__(self) -> None:
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="children")
 
-    def start(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> Child:
-        """Run `command` with its output appended to `log`. Raises OSError when nothing can be started here."""
-        return Child(self._starter.submit(_start, list(command), dict(env), log).result())
+    def start(self, command: Sequence[str], env: Mapping[str, str], log: Path, folder: Path | None = None) -> Child:
+        """Run `command`, in `folder` if given, with its output appended to `log`.
+
+        Raises OSError when nothing can be started here.
+        """
+        return Child(self._starter.submit(_start, list(command), dict(env), log, folder).result())
 
 
-def _start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+def _start(command: list[str], env: dict[str, str], log: Path, folder: Path | None) -> subprocess.Popen[bytes]:
     if sys.platform == "linux":
         command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
 
 
 def free_port(also_above: int = 0) -> int:

@@ -33,7 +33,7 @@ class Objects:
     """The S3 of this machine. `start` returns when it reads and writes; a SeaweedFS that dies is started again."""
 
     def __init__(self, folder: Path, log: Path, children: Children) -> None:
-        self._folder, self._log, self._children = folder, log, children
+        self._folder, self._log, self._children = folder.absolute(), log, children
         self._process: Child | None = None
         self._ports: tuple[int, ...] = ()
         self._closing = threading.Event()
@@ -119,7 +119,7 @@ class Objects:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._ports = tuple(free_port(also_above=GRPC) for _ in range(4))
         self._remove_sockets()
-        self._process = process = self._children.start(self._command(), self._environment(), self._log)
+        self._process = process = self._children.start(self._command(), self._environment(), self._log, self._folder)
         deadline = time.monotonic() + START_S
         while not self._works():
             if process.exited.is_set() or time.monotonic() > deadline:
@@ -162,7 +162,8 @@ class Objects:
 
     def _command(self) -> list[str]:
         master, volume, filer, s3 = self._ports
-        sockets = [f"-{name}.localSocket={self._folder / name}.sock" for name in ("filer", "s3")]
+        # By their names in the folder it runs in: the path of a Unix socket may have 107 bytes, a folder's has more.
+        sockets = [f"-{name}.localSocket={name}.sock" for name in ("filer", "s3")]
         return [
             *(weed(), "-logtostderr", "-v=0", "server", f"-dir={self._folder}", f"-ip={HOST}", f"-ip.bind={HOST}"),
             *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"),
