@@ -27,7 +27,9 @@ def running(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen
     with subprocess.Popen(command(*options), stdout=subprocess.PIPE, text=True, env=environment, cwd=folder) as process:
         assert process.stdout
         try:
-            yield process.stdout.readline().strip(), process
+            line = process.stdout.readline().strip()
+            assert line, "it ended without a word; why is on standard error"
+            yield line, process
         finally:
             process.terminate()
 
