@@ -17,8 +17,7 @@ import numpy as np
 
 WIDTH = 0.25  # of the tilt's distribution: 50/50 against 56/44 is one standard deviation
 _TILTS = np.linspace(-4.0, 4.0, 161) * WIDTH
-_WEIGHTS = np.exp(-0.5 * (_TILTS / WIDTH) ** 2)
-_LOG_WEIGHTS = np.log(_WEIGHTS / _WEIGHTS.sum())
+_LOG_WEIGHTS = -0.5 * (_TILTS / WIDTH) ** 2  # up to a constant
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,11 @@ def sample_ratio(counts: Mapping[float, tuple[int, int]]) -> SampleRatio:
             evidence += met * _TILTS - users * np.log1p(share * np.expm1(_TILTS))
         elif met != round(share * users):
             return SampleRatio(expected, observed, 0.0)  # cannot be
-    most = evidence.max()
-    log_ratio = most + np.log(np.exp(evidence - most).sum())
+    # Both sums in the same way: without evidence the ratio is 1 on every processor, not nearly.
+    log_ratio = _log_sum_exp(evidence) - _log_sum_exp(_LOG_WEIGHTS)
     return SampleRatio(expected, observed, float(np.exp(-max(log_ratio, 0.0))))
+
+
+def _log_sum_exp(values: np.ndarray) -> float:
+    most = values.max()
+    return float(most + np.log(np.exp(values - most).sum()))
