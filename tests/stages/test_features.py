@@ -216,9 +216,8 @@ class TestInterrupted:
         )
         assert process.stderr
         for line in process.stderr:
-            if (
-                line.startswith('{"progress"') and json.loads(line)["progress"]["done"] >= 24
-            ):  # told before a shard is written: two are
+            # Progress is told before a shard is written: at three, two are.
+            if line.startswith('{"progress"') and json.loads(line)["progress"]["done"] >= 24:
                 process.send_signal(signal.SIGKILL)
                 break
         process.wait()
