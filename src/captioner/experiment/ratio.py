@@ -40,10 +40,5 @@ def sample_ratio(counts: Mapping[float, tuple[int, int]]) -> SampleRatio:
         elif met != round(share * users):
             return SampleRatio(expected, observed, 0.0)  # cannot be
     # Both sums in the same way: without evidence the ratio is 1 on every processor, not nearly.
-    log_ratio = _log_sum_exp(evidence) - _log_sum_exp(_LOG_WEIGHTS)
+    log_ratio = np.logaddexp.reduce(evidence) - np.logaddexp.reduce(_LOG_WEIGHTS)
     return SampleRatio(expected, observed, float(np.exp(-max(log_ratio, 0.0))))
-
-
-def _log_sum_exp(values: np.ndarray) -> float:
-    most = values.max()
-    return float(most + np.log(np.exp(values - most).sum()))
