@@ -245,7 +245,7 @@ def _export(app: App, candidate: str) -> Any:
 
 
 def _evaluate(app: App, candidate: str) -> Any:
-    start_tensorflow(app.settings.threads)
+    start_tensorflow(app.settings.threads, keras=False)
     from captioner.stages import evaluate
 
     return evaluate.run(app.params.evaluate, app.paths, candidate)
@@ -267,7 +267,7 @@ def _register(app: App) -> Any:
 
 
 def _ship(app: App, candidate: str) -> Any:
-    start_tensorflow(app.settings.threads)
+    start_tensorflow(app.settings.threads, keras=False)
     from captioner.stages import ship
 
     return ship.run(app.params, app.paths, candidate, app.settings.threads, app.settings.weights)

@@ -60,7 +60,7 @@ def caption_all(
     images = expand(sources)
     drawings = None if explain is None else Drawings(explain, sources)
     found = find_model(app, model)
-    start_tensorflow(app.settings.threads)
+    start_tensorflow(app.settings.threads, keras=False)
     loaded = Loaded(Captioner.load(found.archive, app.paths.unpacked), found.version)
     loaded.captioner.sizes(beam, top)
     if drawings is not None:

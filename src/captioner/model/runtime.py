@@ -1,17 +1,23 @@
-"""TensorFlow's first import: how many threads it has, and that it keeps its greetings to itself."""
+"""TensorFlow's first import: how many threads it has, what it leaves aside, and that it greets nobody."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+
+# Keras takes both, where they are installed, for wrappers and pictures that nobody here uses: a third of the import.
+KERAS_EXTRAS = ("sklearn", "matplotlib")
 
 
-def start_tensorflow(threads: int, at_once: int = 1) -> None:
+def start_tensorflow(threads: int, at_once: int = 1, keras: bool = True) -> None:
     """Import TensorFlow with `threads` threads for each operation, of which it runs two at a time, or `at_once`.
 
-    It must not have been imported before; later calls do nothing.
+    It must not have been imported before; later calls do nothing. Whoever only runs a SavedModel needs no Keras:
+    without it (`keras` False) the import takes little more than half of its time. A later ``import keras`` works.
 
     Its C++ side greets on standard error before any logging level is in force, so that is where it is held back.
     """
@@ -21,7 +27,8 @@ def start_tensorflow(threads: int, at_once: int = 1) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    with _without_stderr():
+    # TensorFlow asks for keras.src at the end of its import and does without it if it must.
+    with _without_stderr(), _missing(*KERAS_EXTRAS, *(() if keras else ("keras.src",))):
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -41,3 +48,25 @@ def _without_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+class _Missing:
+    """A finder (``sys.meta_path``) that lets this thread find none of `names`."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.thread = names, threading.get_ident()
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name in self.names and threading.get_ident() == self.thread:
+            raise ModuleNotFoundError(f"{name} is not needed here", name=name)
+        return None
+
+
+@contextmanager
+def _missing(*names: str) -> Iterator[None]:
+    finder = _Missing(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

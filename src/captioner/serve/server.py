@@ -40,7 +40,7 @@ def serve(model_dir: Path, host: str, port: int) -> int:
     workers = number(os.environ, "CAPTIONER_WORKERS", max(1, (os.cpu_count() or 1) // threads))
     deadline = number(os.environ, "CAPTIONER_DEADLINE", int(DEADLINE_S))
     version, digest = os.environ.get("CAPTIONER_MODEL_VERSION", ""), os.environ.get("CAPTIONER_MODEL_DIGEST", "")
-    start_tensorflow(threads, at_once=workers)
+    start_tensorflow(threads, at_once=workers, keras=False)
     model = load(model_dir)
     journal = Journal(version, digest)
     application = Application(model, version, digest, workers, largest, deadline, journal)

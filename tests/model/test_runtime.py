@@ -1,0 +1,60 @@
+"""TensorFlow's first import: what it leaves aside, and that it is still there for whoever asks later."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from captioner.model.runtime import _missing
+from tests.imports import closure
+
+LEFT = """
+import json, sys
+from captioner.model.runtime import start_tensorflow
+
+start_tensorflow(1, keras={keras})
+left = [name for name in ("keras", "sklearn", "matplotlib") if name not in sys.modules]
+import keras, matplotlib, sklearn, tensorflow as tf
+
+sum_of_two = keras.layers.Dense(1, kernel_initializer="ones")(tf.ones((1, 2)))
+print(json.dumps([left, float(sum_of_two[0, 0]), tf.keras.layers.Dense is keras.layers.Dense]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("keras", "left"), [(True, ["sklearn", "matplotlib"]), (False, ["keras", "sklearn", "matplotlib"])]
+)
+def test_what_is_left_aside_can_be_imported_later(keras: bool, left: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT.format(keras=keras)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == [left, 2.0, True]
+
+
+def test_only_the_thread_that_starts_tensorflow_goes_without() -> None:
+    """Another may be importing scikit-learn for its own work at that moment."""
+
+    def found() -> bool:
+        try:
+            __import__("wave")
+        except ImportError:
+            return False
+        finally:
+            sys.modules.pop("wave", None)
+        return True
+
+    with _missing("wave"):
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(found).result()
+        assert not found()
+    assert found()
+
+
+def test_serving_a_model_needs_no_keras() -> None:
+    lines = [
+        line.split() for file in closure("captioner.serve.server") for line in file.read_text("utf-8").splitlines()
+    ]
+    assert [line for line in lines if line[:2] in (["import", "keras"], ["from", "keras"])] == []
