@@ -110,26 +110,15 @@ def run(
     from captioner.model.ensemble import build_network
     from captioner.model.memory import remember
     from captioner.model.several import numbered
-    from captioner.model.training import encode_captions
     from captioner.stages.pictures import Pictures
 
     keras.utils.set_random_seed(params.seed)
     tf.config.experimental.enable_op_determinism()
     features = PackedFeatures.open(paths.features)
     manifest = read_manifest(paths.validated / "manifest.jsonl")
-    data = select(manifest, features, params)
-    vocabulary = Vocabulary.build((c for of_image in data.captions for c in of_image), params.min_count)
-    given = Given(
-        params=params,
-        decoder=decoder_params,
-        views=Views.open(paths, features, params.views),
-        channels=features.meta.channels,
-        data=data,
-        encoded=encode_captions(data.captions, vocabulary, params.max_words),
-        vocabulary=vocabulary,
-        word_vectors=word_vectors,
-        checkpoints=paths.checkpoints / identity(params, decoder_params, paths),
-    )
+    checkpoints = paths.checkpoints / identity(params, decoder_params, paths)
+    given = given_of(params, decoder_params, paths, features, manifest, word_vectors, checkpoints)
+    data, vocabulary = given.data, given.vocabulary
     tracked = tracker.start(f"train-{candidate}", {"captioner.candidate": candidate, "captioner.stage": "train"})
     try:
         tracked.params({**_flat("train", params), **_flat("decoder", decoder_params)})
@@ -179,6 +168,33 @@ def run(
     tracked.end()
     shutil.rmtree(given.checkpoints, ignore_errors=True)
     return report
+
+
+def given_of(
+    params: TrainParams,
+    decoder: DecoderParams,
+    paths: Paths,
+    features: PackedFeatures,
+    manifest: Sequence[ImageRecord],
+    word_vectors: Path,
+    checkpoints: Path,
+) -> Given:
+    """What training starts from, pictures aside. Raises BadData where features and manifest differ."""
+    from captioner.model.training import encode_captions
+
+    data = select(manifest, features, params)
+    vocabulary = Vocabulary.build((c for of_image in data.captions for c in of_image), params.min_count)
+    return Given(
+        params=params,
+        decoder=decoder,
+        views=Views.open(paths, features, params.views),
+        channels=features.meta.channels,
+        data=data,
+        encoded=encode_captions(data.captions, vocabulary, params.max_words),
+        vocabulary=vocabulary,
+        word_vectors=word_vectors,
+        checkpoints=checkpoints,
+    )
 
 
 def select(manifest: Sequence[ImageRecord], features: PackedFeatures, params: TrainParams) -> Data:
