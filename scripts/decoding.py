@@ -103,7 +103,7 @@ def decode(
         return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power)
 
     # Beam and power are inputs of the graph: it is traced once for all.
-    compiled = tf.function(search, reduce_retracing=True)
+    compiled = tf.function(search, reduce_retracing=True, autograph=False)
     for beam in beams:
         for power in powers if beam > 1 else [0.0]:
             said: dict[tuple[int, float], list[str]] = {vote: [] for vote in (votes if beam > 1 else [(0, 0.0)])}

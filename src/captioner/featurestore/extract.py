@@ -45,9 +45,11 @@ class Extractor:
 
         # Traced once: the pipelines of later calls only point to them.
         pixels = tf.TensorSpec([None, size, size, 3], tf.float32)
-        self._encode = tf.function(encode, input_signature=[pixels])
+        self._encode = tf.function(encode, input_signature=[pixels], autograph=False)
         self._decode = tf.function(
-            lambda data: decode_and_resize(data, size, view), input_signature=[tf.TensorSpec([], tf.string)]
+            lambda data: decode_and_resize(data, size, view),
+            input_signature=[tf.TensorSpec([], tf.string)],
+            autograph=False,
         )
 
     def extract(

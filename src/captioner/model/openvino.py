@@ -78,7 +78,7 @@ def _frozen(encoder: Encoder, file: Path) -> Path:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     images = tf.TensorSpec([1, encoder.image_size, encoder.image_size, 3], tf.float32, "images")
-    function = tf.function(encoder.encode, input_signature=[images]).get_concrete_function()
+    function = tf.function(encoder.encode, input_signature=[images], autograph=False).get_concrete_function()
     graph = convert_variables_to_constants_v2(function).graph.as_graph_def()
     file.write_bytes(graph.SerializeToString())
     return file

@@ -50,7 +50,7 @@ class Graph(tf.Module):
         self._max_words, self.params = max_words, params
         # One copy of the encoder, called by every signature: what is loaded stays small, and runs as fast.
         images = tf.TensorSpec([None], tf.string)
-        self._features = _untracked(tf.function(self.features, input_signature=[images]))
+        self._features = _untracked(tf.function(self.features, input_signature=[images], autograph=False))
 
     def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """[B] encoded images → [B, cells, channels] float16."""
@@ -129,12 +129,16 @@ def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, A
     grid = tf.TensorSpec([None, cells, channels], tf.float16, "grid")
     beam = tf.TensorSpec([], tf.int32, "beam")
     signatures = {
-        "serving_default": tf.function(graph.serve, input_signature=[images]).get_concrete_function(),
-        "from_features": tf.function(graph.serve_features, input_signature=[grid]).get_concrete_function(),
-        "with_beam": tf.function(graph.serve_with_beam, input_signature=[images, beam]).get_concrete_function(),
+        "serving_default": tf.function(graph.serve, input_signature=[images], autograph=False).get_concrete_function(),
+        "from_features": tf.function(
+            graph.serve_features, input_signature=[grid], autograph=False
+        ).get_concrete_function(),
+        "with_beam": tf.function(
+            graph.serve_with_beam, input_signature=[images, beam], autograph=False
+        ).get_concrete_function(),
     }
     if graph.can_explain():
-        explain = tf.function(graph.serve_explanation, input_signature=[images, beam])
+        explain = tf.function(graph.serve_explanation, input_signature=[images, beam], autograph=False)
         signatures["explain"] = explain.get_concrete_function()
     with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
         folder = Path(temporary)

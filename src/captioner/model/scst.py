@@ -84,7 +84,7 @@ class SelfCritical(Trainer):
         self.params = params.model_copy(update={"label_smoothing": 0.0})
         self.epochs, self.patience = self.scst.epochs, self.scst.patience
         self._compile(schedule(self.scst.learning_rate, self.scst.warmup_steps, steps_per_epoch * self.scst.epochs))
-        self._draw = tf.function(self._sample, reduce_retracing=True)
+        self._draw = tf.function(self._sample, reduce_retracing=True, autograph=False)
 
     def update(self, grid: np.ndarray, batch: Batch, step: int) -> tuple[float, int, float]:
         """One update. Returns the samples' mean -log p a token (nats), their tokens, and their mean reward (CIDEr)."""

@@ -82,8 +82,8 @@ class Trainer:
         self.optimizer = optimizer_for(self.params.precision, adam)
         self.optimizer.build(weights)
         self.average = [tf.Variable(w.value, trainable=False) for w in self.variables] if self.params.ema else []
-        self._step = tf.function(self._train, reduce_retracing=True)
-        self._greedy = tf.function(self._caption, reduce_retracing=True)
+        self._step = tf.function(self._train, reduce_retracing=True, autograph=False)
+        self._greedy = tf.function(self._caption, reduce_retracing=True, autograph=False)
 
     @property
     def variables(self) -> list[keras.Variable]:

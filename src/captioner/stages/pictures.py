@@ -39,9 +39,11 @@ class Pictures:
     def __init__(self, encoder: Encoder, manifest: Sequence[ImageRecord], packs: PackReader, strength: float) -> None:
         self.encoder, self._manifest, self._packs = encoder, manifest, packs
         size, data = encoder.image_size, tf.TensorSpec([], tf.string)
-        self._plain = tf.function(lambda one: decode_and_resize(one, size), input_signature=[data])
+        self._plain = tf.function(lambda one: decode_and_resize(one, size), input_signature=[data], autograph=False)
         self._drawn = tf.function(
-            lambda one, seed: drawn(one, size, seed, strength), input_signature=[data, tf.TensorSpec([2], tf.int32)]
+            lambda one, seed: drawn(one, size, seed, strength),
+            input_signature=[data, tf.TensorSpec([2], tf.int32)],
+            autograph=False,
         )
 
     @classmethod
@@ -89,7 +91,9 @@ class Encoded:
 
     def __init__(self, pictures: Pictures) -> None:
         self._pictures, encoder = pictures, pictures.encoder
-        self._encode = tf.function(lambda pixels: tf.cast(encoder.encode(pixels), tf.float16), reduce_retracing=True)
+        self._encode = tf.function(
+            lambda pixels: tf.cast(encoder.encode(pixels), tf.float16), reduce_retracing=True, autograph=False
+        )
 
     def plain_grid(self, rows: np.ndarray) -> np.ndarray:
         # A few at a time: activations of a hundred pictures would not fit the caches.
