@@ -1,8 +1,8 @@
 """Prints what trained candidates score on dev for each way of decoding: `export` in params.yaml is chosen by it.
 
 ``.venv/bin/python scripts/decoding.py CANDIDATE… [--beams 1 3 5] [--powers 0.5 0.8 1.1] [--neighbours 0 8]
-[--agreements 10 20] [--images N]`` in a project's folder, after training. Never on test. A beam of 1 has no length
-power, and nothing to choose from.
+[--agreements 10 20] [--no-repeat 0 2] [--images N]`` in a project's folder, after training. Never on test. A beam of 1
+has no length power, and nothing to choose from.
 """
 
 from __future__ import annotations
@@ -36,20 +36,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--powers", nargs="+", type=float, default=[0.5, 0.8, 1.1], help="length powers")
     parser.add_argument("--neighbours", nargs="+", type=int, default=[0], help="training pictures that have a say")
     parser.add_argument("--agreements", nargs="+", type=float, default=[15.0], help="how much they have")
+    parser.add_argument("--no-repeat", nargs="+", type=int, default=[0], help="words in a row that are said once only")
     parser.add_argument("--images", type=int, help="the first so many of dev (default: all)")
     options = parser.parse_args(argv)
     try:
         if min(options.beams) < 1 or (options.images or 1) < 1:
             raise BadInput("Beams and images count from 1.")
-        if min(*options.powers, *options.neighbours, *options.agreements, 0) < 0:
-            raise BadInput("Length powers, neighbours and agreements count from 0.")
+        if min(*options.powers, *options.neighbours, *options.agreements, *options.no_repeat) < 0:
+            raise BadInput("Length powers, neighbours, agreements and words that are not repeated count from 0.")
         app = open_app()
         names = options.candidates or list(app.params.candidates)
         votes = [(k, weight) for k in options.neighbours for weight in (options.agreements if k else [0.0])]
         found = [
             (name, *row)
             for name in names
-            for row in decode(app, app.paths.trained(name), options.beams, options.powers, votes, options.images)
+            for once in options.no_repeat
+            for row in decode(app, app.paths.trained(name), options.beams, options.powers, votes, once, options.images)
         ]
     except CaptionerError as error:
         print(f"decoding: {error}", file=sys.stderr)
@@ -65,6 +67,7 @@ class Way(NamedTuple):
     length_power: float
     neighbours: int
     agreement: float
+    no_repeat: int
 
 
 def decode(
@@ -73,6 +76,7 @@ def decode(
     beams: Sequence[int],
     powers: Sequence[float],
     votes: Sequence[tuple[int, float]],
+    no_repeat: int = 0,
     images: int | None = None,
 ) -> Iterator[tuple[Way, Scores]]:
     """The dev scores of the network in `trained`. `votes`: (neighbours, agreement); they cost no search of their own.
@@ -100,7 +104,7 @@ def decode(
         grids = [grid(part) for part in parts]
 
     def search(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power)
+        return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power, no_repeat)
 
     # Beam and power are inputs of the graph: it is traced once for all.
     compiled = tf.function(search, reduce_retracing=True, autograph=False)
@@ -117,7 +121,7 @@ def decode(
                         hypotheses += words_of(np.asarray(best[:, 0]), vocabulary)
                     progress.advance(len(part))
             for (k, weight), hypotheses in said.items():
-                yield Way(beam, power, k, weight), scorer.score(hypotheses)
+                yield Way(beam, power, k, weight, no_repeat), scorer.score(hypotheses)
 
 
 @contextmanager
@@ -142,14 +146,16 @@ def looking(
 def table(rows: Sequence[tuple[str, Way, Scores]]) -> list[str]:
     """Markdown, a line a row."""
     lines = [
-        "| candidate | beam | length power | neighbours | agreement | BLEU-1 | BLEU-4 | CIDEr | words | distinct |"
+        "| candidate | beam | length power | neighbours | agreement | no repeat "
+        "| BLEU-1 | BLEU-4 | CIDEr | words | distinct |"
     ]
-    lines.append("| --- |" + " ---: |" * 9)
+    lines.append("| --- |" + " ---: |" * 10)
     for name, way, s in rows:
         power = f"{way.length_power:g}" if way.beam > 1 else "–"
         votes = f"{way.neighbours} | {way.agreement:g}" if way.neighbours else "– | –"
+        once = way.no_repeat or "–"
         figures = f"{s.bleu_1:.2f} | {s.bleu_4:.2f} | {s.cider:.2f} | {s.mean_words:.1f} | {s.distinct:.2f}"
-        lines.append(f"| {name} | {way.beam} | {power} | {votes} | {figures} |")
+        lines.append(f"| {name} | {way.beam} | {power} | {votes} | {once} | {figures} |")
     return lines
 
 

@@ -61,6 +61,10 @@ def test_every_verb_checks_the_whole_params_first(
         ({"candidates": ["merge", "merge"]}, "names one twice"),
         ({"decoders": {"merge": {"kind": "gru"}}}, "'merge' or 'attention'"),
         ({"export": {"beam": 2, "length_power": 0.7, "top": 3}}, "top (3) cannot be more than beam (2)"),
+        (
+            {"export": {"beam": 3, "length_power": 0.7, "top": 3, "no_repeat_ngram_size": 1}},
+            "no caption could say 'a' twice",
+        ),
         ({"evaluate": {"split": "test", "batch": "many", "gallery": 8}}, "evaluate.batch"),
         ({"surprise": 1}, "surprise is not a parameter"),
     ],

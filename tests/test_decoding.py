@@ -31,19 +31,23 @@ def test_its_figures_are_the_artifacts_own(
     dev = select(read_manifest(learned.paths.validated / "manifest.jsonl"), features.ids, "dev")
     said = predict(Captioner.load(learned.artifact), features, dev, 32)
     ours = score([one.captions[0].caption for one in said], dev.references)
-    assert row[5:8] == [f"{ours.bleu_1:.2f}", f"{ours.bleu_4:.2f}", f"{ours.cider:.2f}"]
+    assert row[6:9] == [f"{ours.bleu_1:.2f}", f"{ours.bleu_4:.2f}", f"{ours.cider:.2f}"]
 
 
 def test_greedy_search_has_one_row_whatever_the_powers(
     learned: Learned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(learned.paths.root)
-    assert decoding.main([CANDIDATE, "--beams", "1", "2", "--images", "20"]) == 0
+    assert decoding.main([CANDIDATE, "--beams", "1", "2", "--no-repeat", "0", "2", "--images", "20"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.split(" | ")[1:3] for row in rows] == [["1", "–"], ["2", "0.5"], ["2", "0.8"], ["2", "1.1"]]
+    ways = [["1", "–"], ["2", "0.5"], ["2", "0.8"], ["2", "1.1"]]
+    assert [row.split(" | ")[1:3] for row in rows] == 2 * ways
+    assert [row.split(" | ")[5] for row in rows] == 4 * ["–"] + 4 * ["2"]
 
 
-@pytest.mark.parametrize("arguments", [["--beams", "0"], ["--powers", "-1"], ["--images", "0"], ["nobody"]])
+@pytest.mark.parametrize(
+    "arguments", [["--beams", "0"], ["--powers", "-1"], ["--images", "0"], ["--no-repeat", "-1"], ["nobody"]]
+)
 def test_what_cannot_be_is_one_sentence(
     arguments: list[str], project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,12 @@ def test_it_is_said_who_has_a_say_and_what_git_holds_for_that(card: dict[str, An
     assert "as hashed n-grams with weights (`memory.npz`), without a pickle" in page
 
 
+def test_it_is_said_what_no_sentence_says_twice(card: dict[str, Any]) -> None:
+    assert "said twice" not in render(card)
+    card["export"] |= {"no_repeat_ngram_size": 2}
+    assert "a sentence in English, in which no 2 words in a row are said twice." in render(card)
+
+
 def test_a_person_has_a_column_where_there_is_one(card: dict[str, Any]) -> None:
     assert "| a person" not in render(card)
     card["reports"]["evaluate"]["human"] = card["reports"]["evaluate"]["baseline"]

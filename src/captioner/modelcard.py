@@ -89,11 +89,12 @@ def _writers(card: Card) -> str:
 
 
 def _rated(card: Card) -> str:
-    """Who has a say in which sentence it is."""
-    neighbours = card["export"].get("neighbours", 0)
+    """What no sentence may say, and who has a say in which it is."""
+    once, neighbours = (card["export"].get(name, 0) for name in ("no_repeat_ngram_size", "neighbours"))
+    said = f", in which no {once} words in a row are said twice" if once else ""
     if not neighbours:
-        return ""
-    return (
+        return said
+    return said + (
         f"; of the likeliest, that is the one which agrees best with what people wrote of the {neighbours} training "
         "pictures that look most alike"
     )

@@ -167,6 +167,9 @@ class ExportParams(Section):
     beam: int = Field(ge=1, le=20)
     length_power: float = Field(ge=0, le=2, description="score = log probability / words ** length_power")
     top: int = Field(ge=1, le=20, description="captions in an answer")
+    no_repeat_ngram_size: int = Field(
+        default=0, ge=0, le=10, description="a caption never says so many words in a row twice; 0: it may"
+    )
     neighbours: int = Field(
         default=0, ge=0, le=100, description="training pictures whose captions rate its own; 0: none"
     )
@@ -176,6 +179,8 @@ class ExportParams(Section):
     def _top_fits(self) -> ExportParams:
         if self.top > self.beam:
             raise ValueError(f"top ({self.top}) cannot be more than beam ({self.beam})")
+        if self.no_repeat_ngram_size == 1:
+            raise ValueError("no_repeat_ngram_size is 0, or from 2 on: with 1 no caption could say 'a' twice")
         if bool(self.neighbours) != bool(self.agreement):
             raise ValueError("neighbours and agreement come together: one of them is 0")
         return self

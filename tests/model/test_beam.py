@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -39,11 +40,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def exhaustive(table: np.ndarray, power: float) -> list[tuple[float, float, list[int]]]:
-    """Every caption of at most MAX_WORDS words: (score, log probability, ids), best first."""
+def exhaustive(table: np.ndarray, power: float, most: int = MAX_WORDS) -> list[tuple[float, float, list[int]]]:
+    """Every caption of at most `most` words: (score, log probability, ids), best first."""
     found = []
     log_p = log_softmax(table)
-    for length in range(MAX_WORDS + 1):
+    for length in range(most + 1):
         for words in itertools.product(range(4, WORDS), repeat=length):
             path = [START, *words, END]
             total = sum(log_p[a, b] for a, b in itertools.pairwise(path))
@@ -63,6 +64,34 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(tables: np.ndarray, powe
         for rank, (_, total, words) in enumerate(exhaustive(table, power)[:5]):
             assert scores[image, rank] == pytest.approx(total, abs=1e-4)
             assert [i for i in ids[image, rank] if i != PAD] == words
+
+
+def grams(ids: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    words = [i for i in ids if i not in (PAD, END)]
+    return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_without_repeats_it_finds_the_best_that_repeat_nothing(tables: np.ndarray, n: int) -> None:
+    most, liked = 5, tables.copy()
+    liked[:, :, END] -= 4.0  # long captions, so that there is something to repeat
+    ids, scores = beam_search(Table(), {"table": tf.constant(liked)}, 3**most, most, 0.7, n)
+    free, _ = beam_search(Table(), {"table": tf.constant(liked)}, 3**most, most, 0.7)
+    assert any(len(set(grams(best, n))) < len(grams(best, n)) for best in free.numpy()[:, 0])
+    for image, table in enumerate(liked):
+        wanted = [one for one in exhaustive(table, 0.7, most) if len(set(grams(one[2], n))) == len(grams(one[2], n))]
+        for rank, (_, total, _) in enumerate(wanted[:20]):
+            assert scores[image, rank].numpy() == pytest.approx(total, abs=1e-4)
+            # The same steps in another order are as likely.
+            equal = [words for _, other, words in wanted if other == pytest.approx(total, abs=1e-4)]
+            assert [i for i in ids[image, rank].numpy() if i != PAD] in equal
+
+
+def test_no_caption_is_long_enough_to_repeat_more_than_it_has(tables: np.ndarray) -> None:
+    ids, scores = beam_search(Table(), {"table": tf.constant(tables)}, 3, MAX_WORDS, 0.7, 10)
+    usual, likely = search(tables, 3, 0.7)
+    assert np.array_equal(ids, usual)
+    assert np.array_equal(scores, likely)
 
 
 def test_a_beam_of_one_is_greedy(tables: np.ndarray) -> None:

@@ -184,7 +184,7 @@ def test_an_artifact_rates_by_it_wherever_it_is_asked(
     features = PackedFeatures.open(learned.paths.features)
     dev = select(read_manifest(learned.paths.validated / "manifest.jsonl"), features.ids, "dev")
     ours = score([one.captions[0].caption for one in predict(rated, features, dev, 32)], dev.references)
-    assert row[3:8] == ["5", "50", f"{ours.bleu_1:.2f}", f"{ours.bleu_4:.2f}", f"{ours.cider:.2f}"]
+    assert row[3:9] == ["5", "50", "–", f"{ours.bleu_1:.2f}", f"{ours.bleu_4:.2f}", f"{ours.cider:.2f}"]
     for one in images:
         wide, usual = (model.caption([one], beam=params.beam, top=params.beam)[0] for model in (rated, plain))
         assert {c.caption for c in wide} == {c.caption for c in usual}  # the network's own, in another order

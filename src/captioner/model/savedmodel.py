@@ -68,9 +68,9 @@ class Graph(tf.Module):
     def _search(self, grid: tf.Tensor, beam: tf.Tensor | int) -> tuple[Context, tf.Tensor, tf.Tensor]:
         """What the network sees of each image, and its captions [B, beam, T], best first, with their log
         probabilities [B, beam]."""
-        grid, power = tf.cast(grid, tf.float32), self.params.length_power
+        grid, power, once = tf.cast(grid, tf.float32), self.params.length_power, self.params.no_repeat_ngram_size
         context = self._decoder.it.image(grid)
-        ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, power)
+        ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, power, once)
         if self._memory.it:
             agreement = self._memory.it.agreement(grid, ids, self.params.neighbours)
             ids, scores = best_first(ids, scores, power, agreement, self.params.agreement)
