@@ -167,7 +167,7 @@ def test_a_signal_ends_the_stage_and_the_next_run_goes_on(tiny: Make, number: in
     first = project.start("--no-release")
     until(first, "started")
     first.send_signal(number)
-    output = first.communicate(timeout=60)[0]
+    output = first.communicate(timeout=180)[0]
     assert first.returncode == code, output
     assert ("captioner: interrupted" in output) == (number == signal.SIGINT)
     assert "Traceback" not in output
