@@ -90,7 +90,10 @@ def changed(data: dict[str, Any], changes: Sequence[str]) -> Params:
             section = section.get(name) if isinstance(section, dict) else None
         if not found or not isinstance(section, dict):
             raise BadParams(f"{change!r} is not KEY=VALUE with a key of params.yaml.")
-        section[last] = yaml.safe_load(value)
+        try:
+            section[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadParams(f"{value!r} is not YAML (in {change!r}).") from None
     return parse_params(data, source="params.yaml, changed")
 
 

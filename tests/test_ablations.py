@@ -74,6 +74,7 @@ def test_a_line_has_the_means_over_the_seeds_and_what_each_reached() -> None:
         (["attention", "--vary", "train.epochs=3"], "--vary takes keys of one phase"),
         (["attention", "--vary", "train.scst.epochs=1", "train.finetune.epochs=1"], "--vary takes keys of one phase"),
         (["attention", "--vary", "train.scst.epochs"], "is not KEY=VALUE"),
+        (["attention", "--vary", "train.scst.epochs=["], "is not YAML"),
         (["attention", "--vary", "train.scst.epochs=none"], "params.yaml, changed: "),
         (["attention", "--vary", "train.scst.speed=1"], "train.scst.speed"),
         (["attention", "--vary", "train.finetune.epochs=1"], "has no phase finetune"),
