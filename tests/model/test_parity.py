@@ -197,10 +197,22 @@ def test_the_saved_models_log_probability_is_the_sum_over_training_s_tokens(both
     np.testing.assert_allclose(of_captions(step_by_step(both, ids), ids), theirs, atol=CLOSE, rtol=0)
 
 
-def test_each_greedy_token_of_the_saved_model_is_training_s_most_likely_one(both: Both) -> None:
+def forbid_repeats(log_words: np.ndarray, said: np.ndarray, words: int) -> None:
+    """Make -inf of what would complete `words` words in a row of `said` [T] once more, in `log_words` [T, V]."""
+    for t in range(len(said)):
+        for earlier in range(t - words + 1):
+            *begin, end = said[earlier : earlier + words]
+            if begin == list(said[t - words + 1 : t]):
+                log_words[t, end] = -np.inf
+
+
+def test_each_greedy_token_of_the_saved_model_is_training_s_most_likely_allowed_one(both: Both) -> None:
     ids = ids_of(both.artifact.caption(both.images, beam=1), both.vocabulary)
     log_words = teacher_forced(both, ids)
     log_words[..., [PAD, START, UNKNOWN]] = -np.inf
+    if once := both.artifact.card["no_repeat_ngram_size"]:
+        for place in np.ndindex(ids.shape[:2]):
+            forbid_repeats(log_words[place], ids[place][1:], once)
     # After so many words only the end is allowed.
     last = np.arange(log_words.shape[2]) == both.max_words
     log_words[:, :, last] = np.where(np.arange(log_words.shape[3]) == END, 0.0, -np.inf)
