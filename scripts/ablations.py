@@ -25,7 +25,7 @@ from captioner.packs import PackReader
 from captioner.params import Params, TrainParams, parse_params
 from captioner.records import read_manifest, write_bytes
 
-PHASES = ("cross-entropy", "finetune", "scst")
+PHASES = ("finetune", "scst")  # of which a section of `train` tells; cross-entropy comes before
 NOTHING = "as it is"
 
 
@@ -73,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def phase_of(varied: Sequence[str]) -> str:
     """The phase that all of `varied` belong to. Raises BadParams."""
-    phases = {name for one in varied for name in PHASES[1:] if one.startswith(f"train.{name}.")}
-    known = all(one.startswith(tuple(f"train.{name}." for name in PHASES[1:])) for one in varied)
-    if len(phases) != 1 or not known:
+    phases = {next((name for name in PHASES if one.startswith(f"train.{name}.")), "") for one in varied}
+    if len(phases) != 1 or "" in phases:
         raise BadParams("--vary takes keys of one phase: all of train.finetune, or all of train.scst.")
     return phases.pop()
 

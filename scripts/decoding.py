@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = [
             (name, *row)
             for name in names
-            for once in options.no_repeat
-            for row in decode(app, app.paths.trained(name), options.beams, options.powers, votes, once, options.images)
+            for row in decode(
+                app, app.paths.trained(name), options.beams, options.powers, votes, options.no_repeat, options.images
+            )
         ]
     except CaptionerError as error:
         print(f"decoding: {error}", file=sys.stderr)
@@ -76,7 +78,7 @@ def decode(
     beams: Sequence[int],
     powers: Sequence[float],
     votes: Sequence[tuple[int, float]],
-    no_repeat: int = 0,
+    no_repeat: Sequence[int] = (0,),
     images: int | None = None,
 ) -> Iterator[tuple[Way, Scores]]:
     """The dev scores of the network in `trained`. `votes`: (neighbours, agreement); they cost no search of their own.
@@ -103,13 +105,14 @@ def decode(
     with looking(app, trained, features, manifest) as grid:
         grids = [grid(part) for part in parts]
 
-    def search(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power, no_repeat)
+    def search(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor, once: int) -> tuple[tf.Tensor, tf.Tensor]:
+        return beam_search(network, network.image(tf.cast(grid, tf.float32)), beam, max_words, power, once)
 
-    # Beam and power are inputs of the graph: it is traced once for all.
-    compiled = tf.function(search, reduce_retracing=True, autograph=False)
-    for beam in beams:
-        for power in powers if beam > 1 else [0.0]:
+    settings = [(beam, power) for beam in beams for power in (powers if beam > 1 else [0.0])]
+    for once in no_repeat:
+        # Beam and power are inputs of the graph: it is traced once for all of them.
+        compiled = tf.function(partial(search, once=once), reduce_retracing=True, autograph=False)
+        for beam, power in settings:
             said: dict[tuple[int, float], list[str]] = {vote: [] for vote in (votes if beam > 1 else [(0, 0.0)])}
             with track(f"{trained.parent.name}, beam {beam}, power {power:g}", len(rows), "images") as progress:
                 for part in grids:
@@ -121,7 +124,7 @@ def decode(
                         hypotheses += words_of(np.asarray(best[:, 0]), vocabulary)
                     progress.advance(len(part))
             for (k, weight), hypotheses in said.items():
-                yield Way(beam, power, k, weight, no_repeat), scorer.score(hypotheses)
+                yield Way(beam, power, k, weight, once), scorer.score(hypotheses)
 
 
 @contextmanager

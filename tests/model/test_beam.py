@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from captioner.faults import repeats
 from captioner.model.beam import beam_search
 from captioner.text import END, PAD, START
 
@@ -66,9 +67,8 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(tables: np.ndarray, powe
             assert [i for i in ids[image, rank] if i != PAD] == words
 
 
-def grams(ids: Sequence[int], n: int) -> list[tuple[int, ...]]:
-    words = [i for i in ids if i not in (PAD, END)]
-    return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+def says_again(ids: Sequence[int], n: int) -> bool:
+    return repeats([str(i) for i in ids if i not in (PAD, END)], n)
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -77,9 +77,9 @@ def test_without_repeats_it_finds_the_best_that_repeat_nothing(tables: np.ndarra
     liked[:, :, END] -= 4.0  # long captions, so that there is something to repeat
     ids, scores = beam_search(Table(), {"table": tf.constant(liked)}, 3**most, most, 0.7, n)
     free, _ = beam_search(Table(), {"table": tf.constant(liked)}, 3**most, most, 0.7)
-    assert any(len(set(grams(best, n))) < len(grams(best, n)) for best in free.numpy()[:, 0])
+    assert any(says_again(best, n) for best in free.numpy()[:, 0])
     for image, table in enumerate(liked):
-        wanted = [one for one in exhaustive(table, 0.7, most) if len(set(grams(one[2], n))) == len(grams(one[2], n))]
+        wanted = [one for one in exhaustive(table, 0.7, most) if not says_again(one[2], n)]
         for rank, (_, total, _) in enumerate(wanted[:20]):
             assert scores[image, rank].numpy() == pytest.approx(total, abs=1e-4)
             # The same steps in another order are as likely.

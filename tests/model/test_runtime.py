@@ -57,4 +57,6 @@ def test_serving_a_model_needs_no_keras() -> None:
     lines = [
         line.split() for file in closure("captioner.serve.server") for line in file.read_text("utf-8").splitlines()
     ]
-    assert [line for line in lines if line[:2] in (["import", "keras"], ["from", "keras"])] == []
+    imports = [line for line in lines if len(line) > 1 and line[0] in ("import", "from")]
+    assert imports
+    assert [line for line in imports if line[1].split(".")[0] == "keras"] == []
