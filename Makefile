@@ -18,7 +18,7 @@ help: ## this list
 
 caption: ## set up, then caption $(PHOTO) with the model that comes with the code: make caption PHOTO=photo.jpg
 	@$(SETUP) pipeline
-	@$(BIN)/captioner caption "$(PHOTO)"
+	@$(BIN)/captioner caption $(if $(PHOTO),"$(PHOTO)")
 
 run: ## set up, then the whole loop: data, two models, release, captions from the local endpoint
 	@$(SETUP) local

@@ -100,7 +100,7 @@ def decode(
     features = PackedFeatures.open(app.paths.features)
     manifest = read_manifest(app.paths.validated / "manifest.jsonl")
     dev = select(manifest, features.ids, "dev")
-    rows, scorer = dev.rows[:images], Scorer(dev.references[:images])
+    rows, scorer = np.array(dev.rows[:images]), Scorer(dev.references[:images])
     parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     with looking(app, trained, features, manifest) as grid:
         grids = [grid(part) for part in parts]

@@ -11,12 +11,12 @@ subset. This file must stay readable for the old Pythons that it turns away.
 import sys
 
 
-def fits(version):
+def fits(version: "tuple[int, int]") -> bool:
     """Does `version` (major, minor) suit pyproject.toml's requires-python?"""
     return (3, 11) <= tuple(version) < (3, 14)
 
 
-def refusal(version, where):
+def refusal(version: "tuple[int, int]", where: str) -> str:
     """The sentence for a Python that does not suit."""
     what = "captioner needs Python 3.11, 3.12 or 3.13, and {} is {}.{}: install one of them, or name it, as in "
     return what.format(where, *version) + "make run PYTHON=/path/to/python3.13"
@@ -45,6 +45,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+Command = list[str | Path]
 ROOT = Path(__file__).resolve().parents[1]
 # lock → the locks that hold everything it holds
 SUPERSETS = {
@@ -130,7 +131,7 @@ class Environment:
         """Everything of `lock`, by hash. uv first; pip, which is slower, when uv cannot."""
         environ = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r"]
+        pip: Command = [self.python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r"]
         if not self.has("uv"):
             say("fetching uv")
             if run([*pip, "requirements/uv.txt"], environ):
@@ -139,7 +140,7 @@ class Environment:
         if lock == "uv":
             return
         say(f"installing requirements/{lock}.txt")
-        uv = [self.folder / "bin" / "uv", "pip", "install", "--python", self.python, "--require-hashes"]
+        uv: Command = [self.folder / "bin" / "uv", "pip", "install", "--python", self.python, "--require-hashes"]
         uv += ["--compile-bytecode", "--build-constraint", "requirements/uv.txt"]
         uv += ["-r"] if sys.stderr.isatty() else ["--quiet", "-r"]  # a bar for people, no list of 300 lines for logs
         if run([*uv, f"requirements/{lock}.txt"], {**self.index_of_pip(), **environ}):
@@ -150,14 +151,15 @@ class Environment:
 
     def install_project(self) -> None:
         """This checkout itself, in place."""
-        command = [self.python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", "."]
+        pip: Command = [self.python, "-m", "pip", "install", "--quiet"]
+        command = [*pip, "--no-deps", "--no-build-isolation", "-e", "."]
         if run(command, {**os.environ, "PIP_USER": "0"}):
             fail("the project itself could not be installed; the lines above say why.")
         self.write(project=self.project_digest())
 
     def index_of_pip(self) -> dict[str, str]:
         """Settings that let uv use the index and the certificate that pip is configured with: uv reads no pip.conf."""
-        command = [self.python, "-m", "pip", "config", "list"]
+        command: Command = [self.python, "-m", "pip", "config", "list"]
         listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
         pairs = [line.partition("=") for line in listing.splitlines()]
         found = {key.rpartition(".")[2]: value.strip("'\"") for key, _, value in pairs}

@@ -56,9 +56,9 @@ def resolved(*requirements: str, under: Path | None = None, prefer: Path | None 
 
     `under` is a lock whose versions must be kept, `prefer` one whose versions are kept where they fit.
     """
-    command = [UV, "pip", "compile", "-", "--universal", "--python-version=3.11", "--generate-hashes", "--quiet"]
+    command = [str(UV), "pip", "compile", "-", "--universal", "--python-version=3.11", "--generate-hashes"]
     # No header and no annotations: they would name a temporary file and this checkout's place on the disk.
-    command += ["--no-header", "--no-annotate", "--no-emit-package=captioner"]
+    command += ["--quiet", "--no-header", "--no-annotate", "--no-emit-package=captioner"]
     command += [f"--constraint={under}"] if under else []
     command += [f"--output-file={prefer}"] if prefer else []  # what uv finds there, it prefers
     done = subprocess.run(command, input="\n".join(requirements), cwd=ROOT, capture_output=True, text=True, check=False)
