@@ -197,7 +197,7 @@ def artifact(kind: str) -> Path:
     from dataclasses import asdict
 
     card = {"candidate": kind, "features": asdict(meta), "max_words": MAX_WORDS, **EXPORT.model_dump()}
-    write_artifact(graph, meta.cells, meta.channels, card, target)
+    write_artifact(graph, card, target)
     return target
 
 

@@ -57,7 +57,7 @@ def build_artifact(
         **({"tuned": True} if tuned else {}),
         **params.model_dump(),
     }
-    write_artifact(graph, features.cells, features.channels, card, target)
+    write_artifact(graph, card, target)
     return graph
 
 

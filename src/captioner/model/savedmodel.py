@@ -28,6 +28,8 @@ from captioner.records import write_bytes, write_json
 from captioner.text import SPECIAL, Vocabulary
 
 Answer = dict[str, tf.Tensor]
+IMAGES = tf.TensorSpec([None], tf.string, "image_bytes")
+BEAM = tf.TensorSpec([], tf.int32, "beam")
 
 
 class Graph(tf.Module):
@@ -48,9 +50,25 @@ class Graph(tf.Module):
         self._spelling = ["" for _ in SPECIAL] + [w if w == "'s" else f" {w}" for w in vocabulary.words[len(SPECIAL) :]]
         self.weights: list[tf.Variable] = []
         self._max_words, self.params = max_words, params
-        # One copy of the encoder, called by every signature: what is loaded stays small, and runs as fast.
-        images = tf.TensorSpec([None], tf.string)
-        self._features = _untracked(tf.function(self.features, input_signature=[images], autograph=False))
+        # One copy of the encoder and of the search, called by every signature: what is loaded stays small, and runs as
+        # fast.
+        self._features = _untracked(tf.function(self.features, input_signature=[IMAGES], autograph=False))
+        self._grid = tf.TensorSpec([None, encoder.cells, encoder.channels], tf.float16, "grid")
+        self._search = _untracked(tf.function(self.search, input_signature=[self._grid, BEAM], autograph=False))
+
+    def signatures(self) -> dict[str, Any]:
+        """Each signature, traced: of pictures or of features, with the params' beam or the caller's; ``explain`` where
+        the decoder attends."""
+        served = {
+            "serving_default": (self.serve, [IMAGES]),
+            "from_features": (self.serve_features, [self._grid]),
+            "with_beam": (self.serve_with_beam, [IMAGES, BEAM]),
+            **({"explain": (self.serve_explanation, [IMAGES, BEAM])} if self.can_explain() else {}),
+        }
+        return {
+            name: tf.function(answer, input_signature=inputs, autograph=False).get_concrete_function()
+            for name, (answer, inputs) in served.items()
+        }
 
     def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """[B] encoded images → [B, cells, channels] float16."""
@@ -60,14 +78,9 @@ class Graph(tf.Module):
         )
         return tf.cast(encoder.encode(images), tf.float16)
 
-    def captions(self, grid: tf.Tensor, beam: tf.Tensor | int, top: tf.Tensor | int) -> Answer:
-        """[B, cells, channels] float16 → captions and log probabilities, [B, top] each."""
-        _, ids, scores = self._search(grid, beam)
-        return {"captions": self._spell(ids[:, :top]), "log_probabilities": scores[:, :top]}
-
-    def _search(self, grid: tf.Tensor, beam: tf.Tensor | int) -> tuple[Context, tf.Tensor, tf.Tensor]:
-        """What the network sees of each image, and its captions [B, beam, T], best first, with their log
-        probabilities [B, beam]."""
+    def search(self, grid: tf.Tensor, beam: tf.Tensor | int) -> tuple[Context, tf.Tensor, tf.Tensor]:
+        """[B, cells, channels] float16 → what the network sees of each image, and its captions [B, beam, T], best
+        first, with their log probabilities [B, beam]."""
         grid, power, once = tf.cast(grid, tf.float32), self.params.length_power, self.params.no_repeat_ngram_size
         context = self._decoder.it.image(grid)
         ids, scores = beam_search(self._decoder.it, context, beam, self._max_words, power, once)
@@ -76,13 +89,17 @@ class Graph(tf.Module):
             ids, scores = best_first(ids, scores, power, agreement, self.params.agreement)
         return context, ids, scores
 
-    def explanation(self, grid: tf.Tensor, beam: tf.Tensor | int) -> Answer:
-        """The best caption of each image and the weights that its words were chosen by, T the words of the longest.
+    def captions(self, ids: tf.Tensor, scores: tf.Tensor, top: tf.Tensor | int) -> Answer:
+        """What `search` found → the `top` best captions and their log probabilities, [B, top] each."""
+        return {"captions": self._spell(ids[:, :top]), "log_probabilities": scores[:, :top]}
+
+    def explanation(self, context: Context, ids: tf.Tensor) -> Answer:
+        """What `search` found → the best caption of each image and the weights that its words were chosen by, T the
+        words of the longest.
 
         ``captions`` [B]; ``words`` [B, T], "" after the last; ``attention`` [B, T, cells] and ``sentinel`` [B, T],
         which add up to 1 for each word.
         """
-        context, ids, _ = self._search(grid, beam)
         best = ids[:, 0]
         spelled = tf.reduce_sum(tf.cast(best >= len(SPECIAL), tf.int32), axis=1)
         best = best[:, : tf.maximum(1, tf.reduce_max(spelled))]
@@ -100,16 +117,19 @@ class Graph(tf.Module):
         return tf.strings.strip(tf.strings.reduce_join(tf.gather(tf.constant(self._spelling), ids), axis=-1))
 
     def serve(self, image_bytes: tf.Tensor) -> Answer:
-        return self.captions(self._features.it(image_bytes), self.params.beam, self.params.top)
+        return self.serve_features(self._features.it(image_bytes))
 
     def serve_features(self, grid: tf.Tensor) -> Answer:
-        return self.captions(grid, self.params.beam, self.params.top)
+        _, ids, scores = self._search.it(grid, self.params.beam)
+        return self.captions(ids, scores, self.params.top)
 
     def serve_with_beam(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
-        return self.captions(self._features.it(image_bytes), beam, beam)
+        _, ids, scores = self._search.it(self._features.it(image_bytes), beam)
+        return self.captions(ids, scores, beam)
 
     def serve_explanation(self, image_bytes: tf.Tensor, beam: tf.Tensor) -> Answer:
-        return self.explanation(self._features.it(image_bytes), beam)
+        context, ids, _ = self._search.it(self._features.it(image_bytes), beam)
+        return self.explanation(context, ids)
 
     def can_explain(self) -> bool:
         """Has the decoder something to show of where it looked?"""
@@ -123,23 +143,9 @@ class _untracked:
         self.it = it
 
 
-def write_artifact(graph: Graph, cells: int, channels: int, card: Mapping[str, Any], target: Path) -> None:
-    """Save `graph` with its signatures (``explain`` where the decoder attends) and `card`, packed into `target`."""
-    images = tf.TensorSpec([None], tf.string, "image_bytes")
-    grid = tf.TensorSpec([None, cells, channels], tf.float16, "grid")
-    beam = tf.TensorSpec([], tf.int32, "beam")
-    signatures = {
-        "serving_default": tf.function(graph.serve, input_signature=[images], autograph=False).get_concrete_function(),
-        "from_features": tf.function(
-            graph.serve_features, input_signature=[grid], autograph=False
-        ).get_concrete_function(),
-        "with_beam": tf.function(
-            graph.serve_with_beam, input_signature=[images, beam], autograph=False
-        ).get_concrete_function(),
-    }
-    if graph.can_explain():
-        explain = tf.function(graph.serve_explanation, input_signature=[images, beam], autograph=False)
-        signatures["explain"] = explain.get_concrete_function()
+def write_artifact(graph: Graph, card: Mapping[str, Any], target: Path) -> None:
+    """Save `graph` with its signatures and `card`, packed into `target`."""
+    signatures = graph.signatures()
     with tempfile.TemporaryDirectory(prefix="captioner-") as temporary:
         folder = Path(temporary)
         # The variables that the graphs really use; TensorFlow lists them in another order in each process.

@@ -61,7 +61,8 @@ def check_parity(graph: Any, artifact: Captioner, images: Sequence[bytes]) -> Pa
     import tensorflow as tf
 
     grid = graph.features(tf.constant(list(images)))
-    expected = graph.captions(grid, graph.params.beam, graph.params.top)
+    _, ids, scores = graph.search(grid, graph.params.beam)
+    expected = graph.captions(ids, scores, graph.params.top)
     wanted = expected["log_probabilities"]
     found = artifact.caption(images)
     return Parity(
