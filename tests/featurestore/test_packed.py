@@ -118,6 +118,13 @@ def test_files_are_plain_npy(tmp_path: Path) -> None:
     assert sorted(np.concatenate(arrays).tolist()) == sorted(ROWS.tolist())
 
 
+def test_there_are_never_more_files_than_a_process_may_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.featurestore.packed.MOST_FILES", 2)
+    packed = PackedFeatures.open(write(tmp_path))
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+    np.testing.assert_array_equal(packed.rows(range(10)), ROWS)
+
+
 def test_no_images_is_no_file(tmp_path: Path) -> None:
     write_packed(tmp_path, META, [], [], ROWS.__getitem__)
     assert len(PackedFeatures.open(tmp_path)) == 0
