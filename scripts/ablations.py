@@ -2,8 +2,10 @@
 
 ``.venv/bin/python scripts/ablations.py CANDIDATE --seeds 1 2 --vary train.finetune.encoder_rate=0.00003 …
 [--set train.finetune.epochs=2 …]`` in a project's folder, after its features. Each row is one --vary; what is --set
-holds for all rows, the first of which is the phase with nothing varied. The phases before it are trained once a seed
-and shared, those after it are left out. Every epoch is kept: started again, it goes on where it was. Never on test.
+holds for all rows, the first of which is the phase with nothing varied: fine-tuning, self-critical training, or
+cross-entropy where something else of ``train`` or of the candidate's decoder varies. The phases before it are trained
+once a seed and shared, those after it are left out. Every epoch is kept: started again, it goes on where it was. Never
+on test.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from captioner.packs import PackReader
 from captioner.params import Params, TrainParams, parse_params
 from captioner.records import read_manifest, write_bytes
 
-PHASES = ("finetune", "scst")  # of which a section of `train` tells; cross-entropy comes before
+FIRST = "cross-entropy"  # the phase that all else of `train` tells of
+SECTIONS = ("finetune", "scst")  # of `train`: each tells of the phase of its name
 NOTHING = "as it is"
 
 
@@ -34,7 +37,7 @@ class Row(NamedTuple):
 
     change: str
     seed: int
-    before: float  # CIDEr at the end of the phases before
+    before: float | None  # CIDEr at the end of the phases before
     cider: float
     bleu_4: float
     words: float
@@ -46,12 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("candidate", metavar="CANDIDATE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--vary", nargs="+", default=[], metavar="KEY=VALUE", help="train.finetune.… or train.scst.…")
+    parser.add_argument(
+        "--vary",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="train.finetune.…, train.scst.…, or train.… and decoders.CANDIDATE.…",
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="any key of params.yaml")
     options = parser.parse_args(argv)
     try:
         app = open_app()
-        phase = phase_of(options.vary)
+        phase = phase_of(options.vary, options.candidate)
         file = app.paths.root / "params.yaml"
         # All are checked before the first is trained.
         wanted = []
@@ -71,11 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def phase_of(varied: Sequence[str]) -> str:
+def phase_of(varied: Sequence[str], candidate: str) -> str:
     """The phase that all of `varied` belong to. Raises BadParams."""
-    phases = {next((name for name in PHASES if one.startswith(f"train.{name}.")), "") for one in varied}
+    starts = {f"train.{name}.": name for name in SECTIONS} | {"train.": FIRST, f"decoders.{candidate}.": FIRST}
+    phases = {next((phase for start, phase in starts.items() if one.startswith(start)), "") for one in varied}
     if len(phases) != 1 or "" in phases:
-        raise BadParams("--vary takes keys of one phase: all of train.finetune, or all of train.scst.")
+        raise BadParams(
+            "--vary takes keys of one phase: all of train.finetune, all of train.scst, or all others of train and "
+            f"decoders.{candidate}."
+        )
     return phases.pop()
 
 
@@ -99,7 +112,7 @@ def changed(data: dict[str, Any], changes: Sequence[str]) -> Params:
 def until(params: TrainParams, phase: str) -> TrainParams:
     """The same training, ended after `phase`; what came after it makes no difference any more."""
     changes: dict[str, Any] = {} if phase == "scst" else {"objective": "cross-entropy", "scst": None}
-    return params.model_copy(update={**changes, **({"finetune": None} if phase == "cross-entropy" else {})})
+    return params.model_copy(update={**changes, **({"finetune": None} if phase == FIRST else {})})
 
 
 def check(params: Params, candidate: str, phase: str) -> None:
@@ -115,19 +128,23 @@ def measured(app: App, params: Params, candidate: str, phase: str, change: str) 
     """Train one seed of one change as the train stage would, its epochs in MLflow. Raises what training raises."""
     from captioner.stages.fitting import phases_of
 
-    trained = phases_of(params.train)
-    before = trained[trained.index(phase) - 1]
-    first, whole = until(params.train, before), until(params.train, phase)
-    shared, own = folder_of(app, params, candidate, first), folder_of(app, params, candidate, whole)
-    epochs(app, first, params, candidate, shared, NOTHING)
-    for file in shared.glob("*/checkpoint.npz"):
-        if not (there := own / file.relative_to(shared)).exists():
-            write_bytes(there, file.read_bytes())
+    phases, whole = phases_of(params.train), until(params.train, phase)
+    before = phases[: phases.index(phase)]
+    own = folder_of(app, params, candidate, whole)
+    if before:
+        first = until(params.train, before[-1])
+        shared = folder_of(app, params, candidate, first)
+        epochs(app, first, params, candidate, shared, NOTHING)
+        for file in shared.glob("*/checkpoint.npz"):
+            if not (there := own / file.relative_to(shared)).exists():
+                write_bytes(there, file.read_bytes())
     history = epochs(app, whole, params, candidate, own, change)
-    score = params.train.monitor
-    ends = {name: [e for e in history if e.objective == name] for name in (before, phase)}
-    start, best = (max(ends[name], key=lambda e: float(getattr(e, score))) for name in (before, phase))
-    return Row(change, params.train.seed, start.cider, best.cider, best.bleu_4, best.mean_words, best.distinct)
+
+    def best(name: str) -> Any:
+        return max((e for e in history if e.objective == name), key=lambda e: float(getattr(e, params.train.monitor)))
+
+    start, end = best(before[-1]).cider if before else None, best(phase)
+    return Row(change, params.train.seed, start, end.cider, end.bleu_4, end.mean_words, end.distinct)
 
 
 def folder_of(app: App, params: Params, candidate: str, train: TrainParams) -> Path:
@@ -191,8 +208,9 @@ def line_of(change: str, rows: Sequence[Row]) -> str:
         return float(sum(getattr(row, name) for row in rows) / len(rows))
 
     each = ", ".join(f"{row.cider:.1f}" for row in rows)
+    before = "–" if rows[0].before is None else f"{mean('before'):.1f}"
     return (
-        f"| {change} | {len(rows)} | {mean('cider'):.1f} | {each} | {mean('before'):.1f} | {mean('bleu_4'):.1f} "
+        f"| {change} | {len(rows)} | {mean('cider'):.1f} | {each} | {before} | {mean('bleu_4'):.1f} "
         f"| {mean('words'):.1f} | {mean('distinct'):.2f} |"
     )
 

@@ -59,11 +59,25 @@ def test_a_row_is_what_the_train_stage_reaches(small: Paths, capsys: pytest.Capt
     assert {file: file.stat().st_mtime_ns for file in small.checkpoints.rglob("*.npz")} == kept
 
 
+def test_what_is_not_of_a_later_phase_varies_cross_entropy_and_ends_there(
+    small: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    varied = ["decoders.attention.units=9", "train.learning_rate=0.1"]
+    assert ablations.main(["attention", "--seeds", "3", "--set", "train.epochs=1", "--vary", *varied]) == 0
+    wanted = []
+    for change, units, rate in ((ablations.NOTHING, 12, 0.02), (varied[0], 9, 0.02), (varied[1], 12, 0.1)):
+        params = train_params(seed=3, epochs=1, learning_rate=rate)
+        report = train.run(params, decoder_params(units=units), small, "attention", train.NoTracker(), small.root)
+        (only,) = report.epochs
+        wanted.append(ablations.Row(change, 3, None, only.cider, only.bleu_4, only.mean_words, only.distinct))
+    assert capsys.readouterr().out.splitlines() == ablations.table(wanted)
+
+
 def test_a_line_has_the_means_over_the_seeds_and_what_each_reached() -> None:
     rows = [ablations.Row("x=1", seed, 40.0 + seed, 50.0 + seed, 20.0, 9.0 + seed, 0.5) for seed in (1, 2)]
-    assert ablations.table([*rows, rows[0]._replace(change="x=2")])[2:] == [
+    assert ablations.table([*rows, rows[0]._replace(change="x=2", before=None)])[2:] == [
         "| x=1 | 2 | 51.5 | 51.0, 52.0 | 41.5 | 20.0 | 10.5 | 0.50 |",
-        "| x=2 | 1 | 51.0 | 51.0 | 41.0 | 20.0 | 10.0 | 0.50 |",
+        "| x=2 | 1 | 51.0 | 51.0 | – | 20.0 | 10.0 | 0.50 |",
     ]
 
 
@@ -71,7 +85,9 @@ def test_a_line_has_the_means_over_the_seeds_and_what_each_reached() -> None:
     ("arguments", "reason"),
     [
         (["attention"], "--vary takes keys of one phase"),
-        (["attention", "--vary", "train.epochs=3"], "--vary takes keys of one phase"),
+        (["attention", "--vary", "train.epochs=3", "train.scst.epochs=1"], "--vary takes keys of one phase"),
+        (["attention", "--vary", "decoders.merge.units=3"], "--vary takes keys of one phase"),
+        (["attention", "--vary", "decoders.attention.units=none"], "decoders.attention.units"),
         (["attention", "--vary", "train.scst.epochs=1", "train.finetune.epochs=1"], "--vary takes keys of one phase"),
         (["attention", "--vary", "train.scst.epochs"], "is not KEY=VALUE"),
         (["attention", "--vary", "train.scst.epochs=["], "is not YAML"),
