@@ -72,6 +72,8 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
         files[ENCODER] = tuned
     if params.export.neighbours:
         files[MEMORY] = paths.trained(candidate) / MEMORY
+    # What takes long comes after; it says what is missing.
+    check_size(candidate, sum(file.stat().st_size for file in files.values() if file.is_file()))
     golden = rebuilt_says(params, paths, found, threads, weights)
     description = read_json(files["decoder.json"])
     card = {
@@ -105,11 +107,7 @@ def run(params: Params, paths: Paths, candidate: str, threads: int, weights: Pat
     contents = {name: file.read_bytes() for name, file in files.items()}
     page, card_size = render(card), len(json.dumps(card, indent=2, ensure_ascii=False).encode())
     size = sum(map(len, contents.values())) + len(page.encode()) + card_size
-    if size > MAX_BYTES:
-        raise BadData(
-            f"{candidate} would take {size / 1e6:.1f} MB, and git gets no more than {MAX_BYTES // 1_000_000} MB: "
-            "ship a smaller network."
-        )
+    check_size(candidate, size)
     # The card last: it names the others, so a write that is cut short is found out by whoever reads.
     for name in (ENCODER, MEMORY):
         (paths.shipped / name).unlink(missing_ok=True)  # of the last model
@@ -139,6 +137,15 @@ def check_evaluation(
         raise BadData(
             f"The saved captions of {found.name} score CIDEr {scored['cider']:.2f}, its report says "
             f"{found.scores['cider']:.2f}: run evaluate again."
+        )
+
+
+def check_size(candidate: str, size: int) -> None:
+    """Raises BadData when `size` bytes are more than git gets."""
+    if size > MAX_BYTES:
+        raise BadData(
+            f"{candidate} would take {size / 1e6:.1f} MB, and git gets no more than {MAX_BYTES // 1_000_000} MB: "
+            "ship a smaller network."
         )
 
 
