@@ -29,6 +29,7 @@ from captioner.records import read_manifest, write_bytes
 
 FIRST = "cross-entropy"  # the phase that all else of `train` tells of
 SECTIONS = ("finetune", "scst")  # of `train`: each tells of the phase of its name
+NO_PHASES = ("seed", "objective", *SECTIONS)  # of `train`: they say which trainings there are, not how one goes
 NOTHING = "as it is"
 
 
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def phase_of(varied: Sequence[str], candidate: str) -> str:
     """The phase that all of `varied` belong to. Raises BadParams."""
-    starts = {f"train.{name}.": name for name in SECTIONS} | {"train.": FIRST, f"decoders.{candidate}.": FIRST}
+    starts = {f"train.{name}=": "" for name in NO_PHASES} | {f"train.{name}.": name for name in SECTIONS}
+    starts |= {"train.": FIRST, f"decoders.{candidate}.": FIRST}
     phases = {next((phase for start, phase in starts.items() if one.startswith(start)), "") for one in varied}
     if len(phases) != 1 or "" in phases:
         raise BadParams(

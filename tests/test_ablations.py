@@ -86,6 +86,9 @@ def test_a_line_has_the_means_over_the_seeds_and_what_each_reached() -> None:
     [
         (["attention"], "--vary takes keys of one phase"),
         (["attention", "--vary", "train.epochs=3", "train.scst.epochs=1"], "--vary takes keys of one phase"),
+        (["attention", "--vary", "train.seed=3"], "--vary takes keys of one phase"),
+        (["attention", "--vary", "train.objective=cross-entropy"], "--vary takes keys of one phase"),
+        (["attention", "--vary", "train.scst=null"], "--vary takes keys of one phase"),
         (["attention", "--vary", "decoders.merge.units=3"], "--vary takes keys of one phase"),
         (["attention", "--vary", "decoders.attention.units=none"], "decoders.attention.units"),
         (["attention", "--vary", "train.scst.epochs=1", "train.finetune.epochs=1"], "--vary takes keys of one phase"),
