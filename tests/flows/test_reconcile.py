@@ -78,7 +78,20 @@ class Released:
 
 
 @pytest.fixture(scope="module")
-def released(standing: Standing, tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
+def unscheduled(standing: Standing) -> Iterator[None]:
+    """What these tests move is moved and looked at by their own runs alone, not by one of the schedule's in between."""
+    moving = [deployment(standing.api, name)["id"] for name in ("reconcile", "experiment")]
+    for one in moving:
+        standing.api.ask(f"/deployments/{one}/pause_deployment", {})
+    yield
+    for one in moving:
+        standing.api.ask(f"/deployments/{one}/resume_deployment", {})
+
+
+@pytest.fixture(scope="module")
+def released(
+    standing: Standing, unscheduled: None, tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Released]:
     services = json.loads(standing.paths.services.read_text(encoding="utf-8"))
     mlflow = services["mlflow"]["url"]
     registry = MlflowRegistry(mlflow, standing.paths)
