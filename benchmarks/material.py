@@ -19,7 +19,7 @@ from PIL import Image
 from captioner.datasets.sample import open_sample
 from captioner.model.runtime import start_tensorflow
 from captioner.packs import PackWriter, digest
-from captioner.params import DecoderParams, ExportParams, SampleParams, TrainParams
+from captioner.params import DecoderParams, ExportParams, SampleParams, TrainParams, load_params
 from captioner.records import FeaturesMeta, ImageRecord
 from captioner.text import SPECIAL, Vocabulary, tokenize
 
@@ -51,6 +51,9 @@ DECODERS = {
     "merge": DecoderParams(kind="merge", units=256, embedding=256, dropout=0.0),
     "attention": DecoderParams(kind="attention", units=512, embedding=256, dropout=0.0),
 }
+FLICKR8K = load_params(ROOT / "profiles" / "flickr8k.yaml")
+"""What users train on photos; timed as it is, but for dropout, which no two libraries draw alike."""
+
 EXPORT = ExportParams(beam=3, length_power=0.7, top=3)
 STEPS = 120
 
@@ -106,22 +109,22 @@ def pack(folder: Path, count: int) -> list[ImageRecord]:
     return records
 
 
-def encoder() -> Any:
+def encoder(name: str = ENCODER, weights: Path | None = None) -> Any:
     start()
     from captioner.model.encoder import load_encoder
 
-    return load_encoder(ENCODER, "grid", None, ENCODERS)
+    return load_encoder(name, "grid", weights, ENCODERS)
 
 
-def features() -> np.ndarray:
-    """Features of the DIFFERENT pictures, float16 [n, cells, channels]."""
+def features(name: str = ENCODER) -> np.ndarray:
+    """The encoder's features of the DIFFERENT pictures, float16 [n, cells, channels]."""
     start()
     from captioner.featurestore.extract import Extractor
 
-    kept = HOME / "features.npy"
+    kept = HOME / f"{name}.npy"
     if not kept.exists():
         records, data = records_and_bytes(DIFFERENT)
-        rows = [rows for _, rows in Extractor(encoder(), 32).extract(records, lambda record: data[record.id])]
+        rows = [rows for _, rows in Extractor(encoder(name), 32).extract(records, lambda record: data[record.id])]
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, np.concatenate(rows))
     return np.load(kept)
@@ -141,12 +144,14 @@ def captions() -> np.ndarray:
     return encode_captions([[tokenize(c) for c in s.captions] for s in _scenes()], vocabulary(), MAX_WORDS)
 
 
-def batches(count: int, size: int = TRAIN.images_per_batch) -> list[tuple[np.ndarray, np.ndarray]]:
+def batches(
+    count: int, size: int = TRAIN.images_per_batch, encoder: str = ENCODER
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """`count` training batches: features [B, cells, channels] float16 and captions [B, 5, T + 1]."""
     start()
     from captioner.model.training import epoch_batches
 
-    rows, known, found = features(), captions(), []
+    rows, known, found = features(encoder), captions(), []
     for epoch in range(1, count + 1):
         for batch in epoch_batches(np.arange(len(rows)), known, size, TRAIN.seed, epoch):
             found.append((rows[batch.rows], batch.captions))
@@ -155,12 +160,12 @@ def batches(count: int, size: int = TRAIN.images_per_batch) -> list[tuple[np.nda
     raise AssertionError("an epoch has at least one batch")
 
 
-def new_decoder(kind: str) -> Any:
+def new_decoder(params: DecoderParams) -> Any:
     """A decoder with its first weights."""
     start()
     from captioner.model.decoder import build_decoder
 
-    return build_decoder(DECODERS[kind], VOCABULARY, features().shape[2], TRAIN.seed)
+    return build_decoder(params, VOCABULARY, features().shape[2], TRAIN.seed)
 
 
 def new_trainer(decoder: Any) -> Any:
@@ -174,7 +179,7 @@ def trained_decoder(kind: str) -> Any:
     from captioner.model.trained import load_weights, pack_arrays, unpack_arrays, weights_of
 
     kept = HOME / f"{kind}-{STEPS}.npz"
-    decoder = new_decoder(kind)
+    decoder = new_decoder(DECODERS[kind])
     if not kept.exists():
         trainer = new_trainer(decoder)
         for step, (grid, ids) in enumerate(batches(STEPS)):

@@ -16,7 +16,7 @@ OURS, PEERS = 40, 2  # batches in a round
 
 def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
     batches = material.batches(max(ours, STEPS))
-    decoder = material.new_decoder("merge")
+    decoder = material.new_decoder(material.DECODERS["merge"])
     channels = batches[0][0].shape[2]
     peer = keras_prefixes.build(decoder, material.MAX_WORDS, channels)
     trainer = material.new_trainer(decoder)

@@ -19,8 +19,11 @@ NEVER = -1e9
 AVAILABLE = importlib.util.find_spec("torch") is not None
 
 
-def network(weights: Mapping[str, np.ndarray]) -> Any:
-    """A torch.nn.Module with the weights of our decoder, by their paths (``captioner.model.trained.weights_of``)."""
+def network(weights: Mapping[str, np.ndarray], heads: int = 1) -> Any:
+    """A torch.nn.Module with the weights of our decoder, by their paths (``captioner.model.trained.weights_of``).
+
+    It has a sentinel when they have.
+    """
     import torch
 
     class Network(torch.nn.Module):
@@ -29,6 +32,7 @@ def network(weights: Mapping[str, np.ndarray]) -> Any:
             for path, array in weights.items():
                 setattr(self, path.replace("/", "_"), torch.nn.Parameter(torch.tensor(array)))
             self.units = self.recurrence_kernel.shape[0]
+            self.has_sentinel = "sentinel_gate/kernel" in weights
 
         def values(self, grid: Any) -> Any:
             return torch.relu(grid @ self.values_kernel + self.values_bias)
@@ -47,15 +51,23 @@ def network(weights: Mapping[str, np.ndarray]) -> Any:
             i, f, g, o = parts.chunk(4, dim=-1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
-            gate = before @ self.sentinel_gate_kernel + self.sentinel_gate_bias + words @ self.sentinel_input_kernel
-            sentinel = torch.sigmoid(gate) * torch.tanh(c)
-            query = (h @ self.query_kernel) * self.units**-0.5
-            scores = torch.bmm(keys, query[:, :, None])[:, :, 0]
-            own = (query * (sentinel @ self.sentinel_key_kernel)).sum(-1, keepdim=True)
-            weights = torch.softmax(torch.cat([scores, own], dim=-1), dim=-1)
-            seen = torch.bmm(weights[:, None, :-1], values)[:, 0] + weights[:, -1:] * sentinel
-            joined = torch.tanh(torch.cat([seen, h], dim=-1) @ self.join_kernel + self.join_bias)
+            query = self.by_head(h @ self.query_kernel) * (self.units // heads) ** -0.5  # [R, heads, 1, X]
+            scores = query @ self.by_head(keys).transpose(-1, -2)  # [R, heads, 1, cells]
+            if self.has_sentinel:
+                gate = before @ self.sentinel_gate_kernel + self.sentinel_gate_bias + words @ self.sentinel_input_kernel
+                sentinel = torch.sigmoid(gate) * torch.tanh(c)
+                own = (query * self.by_head(sentinel @ self.sentinel_key_kernel)).sum(-1, keepdim=True)
+                scores = torch.cat([scores, own], dim=-1)
+            weights = torch.softmax(scores, dim=-1)
+            seen = weights[..., : values.shape[1]] @ self.by_head(values)
+            if self.has_sentinel:
+                seen = seen + weights[..., -1:] * self.by_head(sentinel)
+            joined = torch.tanh(torch.cat([seen.flatten(1), h], dim=-1) @ self.join_kernel + self.join_bias)
             return joined @ self.softmax_kernel + self.softmax_bias, h, c
+
+        def by_head(self, x: Any) -> Any:
+            """[R, U] or [R, M, U] → [R, heads, M, X], M = 1 in the first case."""
+            return x.reshape(len(x), -1, heads, self.units // heads).transpose(1, 2)
 
     return Network()
 

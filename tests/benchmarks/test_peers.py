@@ -40,13 +40,15 @@ def captions() -> np.ndarray:
     return encode_captions(CAPTIONS, VOCABULARY, WORDS)
 
 
-def decoder(kind: str) -> Decoder:
-    return build_decoder(decoder_params(kind, dropout=0.0), len(VOCABULARY), CHANNELS, seed=3)
+KINDS = {"one head and a sentinel": {}, "two heads and none": {"heads": 2, "sentinel": False}}
 
 
-def losses(kind: str, grid: np.ndarray, captions: np.ndarray, peer: Callable[[Decoder, Trainer], Callable]) -> None:
+def decoder(kind: str, **changes: object) -> Decoder:
+    return build_decoder(decoder_params(kind, dropout=0.0, **changes), len(VOCABULARY), CHANNELS, seed=3)
+
+
+def losses(mine: Decoder, grid: np.ndarray, captions: np.ndarray, peer: Callable[[Decoder, Trainer], Callable]) -> None:
     """Assert that the losses of STEPS steps are equal."""
-    mine = decoder(kind)
     trainer = Trainer(mine, PARAMS, dropout=0.0, steps_per_epoch=2)
     theirs = peer(mine, trainer)
     for step in range(STEPS):
@@ -76,7 +78,7 @@ def test_the_generator_of_prefixes_trains_the_same_network(grid: np.ndarray, cap
 
         return train
 
-    losses("merge", grid, captions, peer)
+    losses(decoder("merge"), grid, captions, peer)
 
 
 def test_predict_for_each_token_finds_the_same_captions(grid: np.ndarray) -> None:
@@ -87,18 +89,23 @@ def test_predict_for_each_token_finds_the_same_captions(grid: np.ndarray) -> Non
 
 
 @needs_torch
-def test_the_pytorch_loop_trains_the_same_network(grid: np.ndarray, captions: np.ndarray) -> None:
+@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
+def test_the_pytorch_loop_trains_the_same_network(
+    grid: np.ndarray, captions: np.ndarray, changes: dict[str, object]
+) -> None:
     def peer(mine: Decoder, trainer: Trainer) -> Callable[[int], float]:
-        loop = torch_attention.Loop(torch_attention.network(weights_of(mine)), PARAMS.clip_norm)
+        loop = torch_attention.Loop(torch_attention.network(weights_of(mine), mine.params.heads), PARAMS.clip_norm)
         return lambda step: loop.train(grid, captions, float(trainer.rate(step)))
 
-    losses("attention", grid, captions, peer)
+    losses(decoder("attention", **changes), grid, captions, peer)
 
 
 @needs_torch
-def test_batched_pytorch_finds_the_same_captions(grid: np.ndarray) -> None:
-    mine = decoder("attention")
-    found = torch_attention.beam_search(torch_attention.network(weights_of(mine)), grid, 3, WORDS, 0.7)
+@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
+def test_batched_pytorch_finds_the_same_captions(grid: np.ndarray, changes: dict[str, object]) -> None:
+    mine = decoder("attention", **changes)
+    model = torch_attention.network(weights_of(mine), mine.params.heads)
+    found = torch_attention.beam_search(model, grid, 3, WORDS, 0.7)
     assert [words(row) for row in found] == our_beam(mine, grid)
 
 
