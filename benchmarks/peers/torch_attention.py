@@ -51,17 +51,16 @@ def network(weights: Mapping[str, np.ndarray], heads: int = 1) -> Any:
             i, f, g, o = parts.chunk(4, dim=-1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
-            query = self.by_head(h @ self.query_kernel) * (self.units // heads) ** -0.5  # [R, heads, 1, X]
-            scores = query @ self.by_head(keys).transpose(-1, -2)  # [R, heads, 1, cells]
+            query, keys, values = (self.by_head(x) for x in (h @ self.query_kernel, keys, values))
             if self.has_sentinel:
                 gate = before @ self.sentinel_gate_kernel + self.sentinel_gate_bias + words @ self.sentinel_input_kernel
                 sentinel = torch.sigmoid(gate) * torch.tanh(c)
+                query = query * (self.units // heads) ** -0.5
                 own = (query * self.by_head(sentinel @ self.sentinel_key_kernel)).sum(-1, keepdim=True)
-                scores = torch.cat([scores, own], dim=-1)
-            weights = torch.softmax(scores, dim=-1)
-            seen = weights[..., : values.shape[1]] @ self.by_head(values)
-            if self.has_sentinel:
-                seen = seen + weights[..., -1:] * self.by_head(sentinel)
+                weights = torch.softmax(torch.cat([query @ keys.transpose(-1, -2), own], dim=-1), dim=-1)
+                seen = weights[..., :-1] @ values + weights[..., -1:] * self.by_head(sentinel)
+            else:
+                seen = torch.nn.functional.scaled_dot_product_attention(query, keys, values)
             joined = torch.tanh(torch.cat([seen.flatten(1), h], dim=-1) @ self.join_kernel + self.join_bias)
             return joined @ self.softmax_kernel + self.softmax_bias, h, c
 
