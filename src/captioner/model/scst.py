@@ -15,6 +15,7 @@ import tensorflow as tf
 from captioner.metrics.cider import CiderScorer
 from captioner.metrics.corpus import count
 from captioner.model.beam import NEVER, never_said
+from captioner.model.cross_entropy import cross_entropy
 from captioner.model.decoder import Context, Decoder
 from captioner.model.training import Batch, Trainer, schedule
 from captioner.params import ScstParams, TrainParams
@@ -96,12 +97,12 @@ class SelfCritical(Trainer):
         loss, tokens = self._step(features, ids, tf.constant(rewards - others), tf.constant(step))
         return float(loss), int(tokens), float(rewards.mean()) * 100.0
 
-    def _loss(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    def _loss(self, hidden: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """-log p of each token in the distribution that it was drawn from.
 
         Over all tokens, what is never drawn would never be blamed, and would take the probability of what is.
         """
-        return super()._loss(logits + never_said(self.decoder.vocabulary), targets)
+        return cross_entropy(self.decoder.softmax, hidden, targets, never=never_said(self.decoder.vocabulary))
 
     def _sample(self, grid: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         seed = tf.stack([tf.constant(self.params.seed, tf.int32), tf.cast(step, tf.int32) * 1000])

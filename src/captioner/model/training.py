@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from captioner.model.adam import Adam
 from captioner.model.beam import beam_search
+from captioner.model.cross_entropy import cross_entropy
 from captioner.model.decoder import Decoder
 from captioner.model.dropout import Dropout
 from captioner.model.precision import optimizer_for
@@ -78,7 +80,7 @@ class Trainer:
     def _compile(self, rate: keras.optimizers.schedules.LearningRateSchedule) -> None:
         weights = self.decoder.trainable_variables
         self.rate = rate
-        adam = keras.optimizers.Adam(rate, global_clipnorm=self.params.clip_norm)
+        adam = Adam(rate, global_clipnorm=self.params.clip_norm)
         self.optimizer = optimizer_for(self.params.precision, adam)
         self.optimizer.build(weights)
         self.average = [tf.Variable(w.value, trainable=False) for w in self.variables] if self.params.ema else []
@@ -133,15 +135,17 @@ class Trainer:
         drop = Dropout(self.dropout, self.params.seed, step)
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
-        with tf.GradientTape() as tape, self.decoder.product.in_format(self.params.precision):
-            context = self.decoder.image(self._features(grid), drop)
-            hidden = self.decoder.hidden(context, inputs, packing, drop)
-            each = self._loss(self.decoder.softmax(hidden), packing.pick(targets))
-            row = packing.flat // tf.shape(targets)[2]
-            loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
-            scaled = self.optimizer.scale_loss(loss)
         weights = self.variables
-        self._apply(tape.gradient(scaled, [v.value for v in weights]))
+        with self.decoder.product.in_format(self.params.precision):
+            with tf.GradientTape() as tape:
+                context = self.decoder.image(self._features(grid), drop)
+                hidden = self.decoder.hidden(context, inputs, packing, drop)
+                each = self._loss(hidden, packing.pick(targets))
+                row = packing.flat // tf.shape(targets)[2]
+                loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
+                scaled = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, [v.value for v in weights])
+        self._apply(gradients)
         if self.average:
             # The average trusts early weights less: without this it would remember the random start for long.
             steps = tf.cast(self.optimizer.iterations, tf.float32)
@@ -158,14 +162,9 @@ class Trainer:
         """One step along `gradients`, of `variables`."""
         self.optimizer.apply(gradients, self.variables)
 
-    def _loss(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy of each token, in nats, with label smoothing (Szegedy et al. 2016)."""
-        plain = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        smoothing = self.params.label_smoothing
-        if smoothing:
-            uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-            plain = (1.0 - smoothing) * plain + smoothing * uniform
-        return plain
+    def _loss(self, hidden: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Cross-entropy of each token, in nats, with label smoothing."""
+        return cross_entropy(self.decoder.softmax, hidden, targets, self.params.label_smoothing)
 
     def _caption(self, grid: tf.Tensor) -> tf.Tensor:
         ids, _ = beam_search(

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from captioner.model.adam import Adam
 from captioner.model.arrays import rounded
 from captioner.model.decoder import Decoder
 from captioner.model.encoder import Encoder, assign, named
@@ -40,7 +41,7 @@ class Tuner(Trainer):
         self._learning = learning(self._end)
         steps, warmup = steps_per_epoch * self.epochs, self.finetune.warmup_steps
         own = schedule(self.finetune.encoder_rate, warmup, steps)
-        self._encoder_optimizer = keras.optimizers.Adam(own, global_clipnorm=params.clip_norm)
+        self._encoder_optimizer = Adam(own, global_clipnorm=params.clip_norm)
         self._encoder_optimizer.build(list(self._learning.values()))
         self._compile(schedule(self.finetune.learning_rate, warmup, steps))
 

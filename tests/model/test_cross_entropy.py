@@ -1,0 +1,51 @@
+"""The loss and its gradients, against TensorFlow's own operations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from captioner.model.cross_entropy import cross_entropy
+from captioner.model.precision import Dense, Product
+
+TOKENS, UNITS, WORDS = 6, 5, 9
+
+
+@pytest.fixture
+def softmax() -> Dense:
+    layer = Dense(Product(), WORDS)
+    layer.build((None, UNITS))
+    draw = np.random.default_rng(0)
+    layer.kernel.assign(draw.normal(0, 1, (UNITS, WORDS)))
+    layer.bias.assign(draw.normal(0, 1, WORDS))
+    return layer
+
+
+def plainly(softmax: Dense, hidden: tf.Tensor, targets: tf.Tensor, smoothing: float, never: tf.Tensor) -> tf.Tensor:
+    labels = (1.0 - smoothing) * tf.one_hot(targets, WORDS) + smoothing / WORDS
+    return tf.nn.softmax_cross_entropy_with_logits(labels, softmax(hidden) + never)
+
+
+@pytest.mark.parametrize("never", [None, 3], ids=["all words", "one word never"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("far", [1.0, 60.0], ids=["", "of unlikely words"])
+def test_loss_and_gradients_are_tensorflows(softmax: Dense, smoothing: float, never: int | None, far: float) -> None:
+    draw = np.random.default_rng(1)
+    hidden = tf.constant(draw.normal(0, far, (TOKENS, UNITS)), tf.float32)
+    targets = tf.constant([0, 8, 8, 2, 5, 0])
+    worth = tf.constant(draw.normal(0, 1, TOKENS), tf.float32)
+    # As far as smoothing leaves a difference to be seen.
+    added = np.zeros(WORDS, np.float32)
+    if never is not None:
+        added[never] = -50.0
+    sources = [hidden, softmax.kernel.value, softmax.bias.value]
+    found = []
+    for loss in (plainly, cross_entropy):
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            each = loss(softmax, hidden, targets, smoothing, tf.constant(added))
+            total = tf.reduce_mean(each * worth)
+        found.append([each, *tape.gradient(total, sources)])
+    for wanted, own in zip(*found, strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=2e-5, atol=2e-5)
