@@ -83,11 +83,13 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def figures(results: Sequence[dict[str, Any]]) -> str:
-    """The table of docs/results.md: absolute figures of one machine, for orientation, and where each came from."""
+    """The table of docs/results.md: absolute figures, for orientation, and where each came from."""
     lines = [
-        "| What | Against | Ours | Peer's | Cold: ours, peer's | Equal before timing | Limit reached | Commit | Load |",
-        "| --- | --- | ---: | ---: | ---: | --- | ---: | --- | ---: |",
+        "| What | Against | Ours | Peer's | Cold: ours, peer's | Equal before timing | Limit reached | Commit | Machine "
+        "| Load |",
+        "| --- | --- | ---: | ---: | ---: | --- | ---: | --- | --- | ---: |",
     ]
+    shapes: list[str] = []
     for result in results:
         if result["ratio"] is None:
             continue
@@ -98,10 +100,15 @@ def figures(results: Sequence[dict[str, Any]]) -> str:
         share = details.get("limit", {}).get("share_reached")
         reached = "–" if share is None else f"{share:.0%}"
         row = [result["name"], result["peer"], *cells, starts, result.get("equal", "–"), reached]
-        lines.append(f"| {' | '.join(row)} | `{result['commit']}` | {result['machine']['load_before']} |")
-    machine = results[-1]["machine"] if results else {}
-    shape = ", ".join(f"{name.replace('_', ' ')} {machine[name]}" for name in machine if name != "load_before")
-    return "\n".join([f"Machine: {shape}.", "", *lines]) if machine else "Not measured yet."
+        machine = result["machine"]
+        shape = ", ".join(f"{name.replace('_', ' ')} {machine[name]}" for name in machine if name != "load_before")
+        if shape not in shapes:
+            shapes.append(shape)
+        row += [f"`{result['commit']}`", str(shapes.index(shape) + 1), str(machine["load_before"])]
+        lines.append(f"| {' | '.join(row)} |")
+    if not shapes:
+        return "Not measured yet."
+    return "\n".join([f"Machine {number}: {shape}.  " for number, shape in enumerate(shapes, start=1)] + ["", *lines])
 
 
 def renew(text: str, content: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_the_table_shows_what_was_missed_and_what_was_not_run() -> None:
     assert lines[2] == "| one | another | **12.3** (11 – 1,234) | ≥ 10 | met |"
     assert lines[3] == "| two | another | **0.4** (0.3 – 0.51) | ≥ 0.5 | missed |"
     assert lines[4] == "| one | PyTorch | not run: PyTorch is not installed | ≥ 2 | – |"
+
+
+def test_each_figure_names_the_machine_that_it_is_from() -> None:
+    shapes = [{"cores": 2, "processor": name, "load_before": 0.5} for name in ("one", "another", "one")]
+    rows = [row("extraction", replace(FASTER, machine=shape, commit="0123456789")) for shape in shapes]
+    first, second, _, _, _, *lines = figures(rows).splitlines()
+    assert (first, second) == ("Machine 1: cores 2, processor one.  ", "Machine 2: cores 2, processor another.  ")
+    assert [line.split(" | ")[-2] for line in lines] == ["1", "2", "1"]
 
 
 def test_only_what_is_between_the_marks_changes() -> None:
