@@ -85,8 +85,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 def figures(results: Sequence[dict[str, Any]]) -> str:
     """The table of docs/results.md: absolute figures, for orientation, and where each came from."""
     lines = [
-        "| What | Against | Ours | Peer's | Cold: ours, peer's | Equal before timing | Limit reached | Commit | Machine "
-        "| Load |",
+        "| What | Against | Ours | Peer's | Cold: ours, peer's | Equal before timing | Limit reached "
+        "| Commit | Machine | Load |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: | --- | --- | ---: |",
     ]
     shapes: list[str] = []
