@@ -109,11 +109,11 @@ def pack(folder: Path, count: int) -> list[ImageRecord]:
     return records
 
 
-def encoder(name: str = ENCODER, weights: Path | None = None) -> Any:
+def encoder(name: str = ENCODER) -> Any:
     start()
     from captioner.model.encoder import load_encoder
 
-    return load_encoder(name, "grid", weights, ENCODERS)
+    return load_encoder(name, "grid", None, ENCODERS)
 
 
 def features(name: str = ENCODER) -> np.ndarray:

@@ -19,7 +19,8 @@ def cross_entropy(
     """Cross-entropy of each token in nats, [P], for `hidden` [P, U] before the layer `softmax` and `targets` [P].
 
     `smoothing` is that of the labels (Szegedy et al. 2016, arXiv:1512.00567): the share of the target that all V words
-    have together. `never` [V] is added to the logits.
+    have together. `never` [V] is added to the logits. Its gradient's products are in the format that holds when it is
+    traced, as those of the loss are.
     """
 
     def each(
