@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from threading import Lock
 from typing import Any
 
 from captioner.errors import BadEnvironment, BadParams, CaptionerError, ServiceUnavailable
@@ -30,6 +32,7 @@ _REFUSED = (
     "Signature",
     "UnrecognizedClient",
 )
+_MAKING = Lock()  # a session makes one client at a time; the clients may be shared
 _BUSY = ("Throttling", "ThrottlingException", "ServiceUnavailable", "InternalFailure", "SlowDown", "RequestTimeout")
 
 
@@ -47,33 +50,44 @@ class Account:
         """A boto3 client. Raises BadParams when the real AWS has no region or credentials configured."""
         import boto3
         import botocore.exceptions
-        import botocore.session
         from botocore.config import Config
 
         retries: Any = {"mode": "standard", "max_attempts": 3}
-        if self.url is None:
-            try:
-                return boto3.client(service, region_name=self.region, config=Config(retries=retries, read_timeout=75))
-            except botocore.exceptions.BotoCoreError as error:
-                raise BadParams(f"CAPTIONER_AWS=real, but AWS is not configured: {error}.") from None
-        # (variable in a config file, in the environment, default, conversion): no profile, no files of the user's.
-        nothing = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
-        session = botocore.session.Session(session_vars={name: (None, None, to, None) for name, to in nothing.items()})
-        return boto3.session.Session(botocore_session=session).client(
-            service,
-            endpoint_url=self.url,
-            region_name=self.region,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-            config=Config(
-                retries=retries, connect_timeout=5, read_timeout=75, proxies={}, s3={"addressing_style": "path"}
-            ),
-        )
+        with _MAKING:
+            if self.url is None:
+                try:
+                    return boto3.client(
+                        service, region_name=self.region, config=Config(retries=retries, read_timeout=75)
+                    )
+                except botocore.exceptions.BotoCoreError as error:
+                    raise BadParams(f"CAPTIONER_AWS=real, but AWS is not configured: {error}.") from None
+            return _local_session().client(
+                service,
+                endpoint_url=self.url,
+                region_name=self.region,
+                aws_access_key_id="local",
+                aws_secret_access_key="local",
+                config=Config(
+                    retries=retries, connect_timeout=5, read_timeout=75, proxies={}, s3={"addressing_style": "path"}
+                ),
+            )
 
     @property
     def called(self) -> str:
         """What error messages call it."""
         return f"the local AWS at {self.url}" if self.url else "AWS"
+
+
+@cache
+def _local_session() -> Any:
+    """One for all local clients: each session reads boto3's descriptions of AWS, megabytes of JSON, again."""
+    import boto3
+    import botocore.session
+
+    # (variable in a config file, in the environment, default, conversion): no profile, no files of the user's.
+    nothing = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
+    session = botocore.session.Session(session_vars={name: (None, None, to, None) for name, to in nothing.items()})
+    return boto3.session.Session(botocore_session=session)
 
 
 def account(settings: Settings, paths: Paths) -> Account:
