@@ -155,15 +155,15 @@ def describe(captions: Sequence[Caption]) -> dict[str, Any]:
     return {**best, "alternatives": others}
 
 
-def _plain(packed: tarfile.TarFile, archive: Path) -> list[tarfile.TarInfo]:
-    """What `packed` holds. Raises BadData for anything but plain files and folders that stay inside."""
+def _extract(packed: tarfile.TarFile, archive: Path, folder: Path) -> None:
+    """All of `packed`, read once. Raises BadData at the first that is no plain file or folder that stays inside."""
     # Python before 3.11.4 knows no filters; where they are known, leaving them out is warned of.
     if hasattr(tarfile, "data_filter"):
         packed.extraction_filter = tarfile.data_filter
-    for member in packed.getmembers():
+    for member in packed:
         if not is_plain(member):
             raise BadData(f"{archive} holds {member.name!r}, which is not a plain file inside it.")
-    return packed.getmembers()
+        packed.extract(member, folder)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -175,7 +175,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise BadEnvironment(f"{folder.parent} cannot be written: {error.strerror}.") from None
     try:
         with tarfile.open(archive, "r:gz") as packed:
-            packed.extractall(temporary, _plain(packed, archive))
+            _extract(packed, archive, temporary)
         os.chmod(temporary, 0o755)
         try:
             os.rename(temporary, folder)
