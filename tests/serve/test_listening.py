@@ -25,7 +25,7 @@ from tests.local_aws import until
 
 CLIENTS = 16
 PROGRAM = """
-import json, sys, time
+import json, signal, sys, time
 from pathlib import Path
 from captioner.serve.listening import listen
 folder = Path(sys.argv[1])
@@ -35,6 +35,10 @@ def application(environ, start_response):
         (folder / "begun").touch()
         while not (folder / "go").exists():
             time.sleep(0.02)
+    if environ["PATH_INFO"] == "/twice":
+        # What Python calls when a second signal comes before the first call has got far.
+        for _ in range(2):
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
     body = environ["wsgi.input"].read() or b"done"
     time.sleep(0.005)
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -208,6 +212,15 @@ def test_connections_that_are_idle_hold_nobody_up(tmp_path: Path) -> None:
         server.term()  # twice is like once
         assert server.process.wait(30) == 0
         assert float(str(server.said("drained")[0]["seconds"])) < 10
+
+
+def test_two_signals_at_once_are_one(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        connection = server.connect()
+        connection.request("GET", "/twice")
+        assert connection.getresponse().read() == b"done"
+        assert server.process.wait(30) == 0
+        assert [len(server.said(event)) for event in ("draining", "drained")] == [1, 1]
 
 
 def test_a_taken_port_is_said() -> None:

@@ -50,9 +50,12 @@ def listen(application: Any, host: str, port: int, threads: int, said: Callable[
         tell("drained", seconds=round(time.monotonic() - started, 2), lost=_under_way(server))
         os.kill(os.getpid(), signal.SIGINT)
 
+    begun = threading.Lock()
+
     def on_term(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-        threading.Thread(target=drain, daemon=True).start()
+        # Once is enough. A second signal may interrupt this very function.
+        if begun.acquire(blocking=False):
+            threading.Thread(target=drain, daemon=True).start()
 
     signal.signal(signal.SIGTERM, on_term)
     signal.signal(signal.SIGINT, leave)
