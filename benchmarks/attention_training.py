@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
-from benchmarks import machine, material
-from benchmarks.merge_training import STEPS, len_of
+from benchmarks import material
 from benchmarks.peers import torch_attention
 from benchmarks.results import Result
-from benchmarks.rounds import Ratio, once, race
+from benchmarks.rounds import race
 from benchmarks.torch_peer import MISSING
-from captioner.params import DecoderParams
+from benchmarks.training import STEPS, Batch, compared, len_of, result, turn
+from captioner.params import DecoderParams, load_params
 
 PEER, GOAL = "PyTorch, attention recomputed for each step and caption", 10.0
 OURS, PEERS = 16, 2  # batches in a round, each of sixteen images as in the profiles
+FLICKR8K = load_params(material.ROOT / "profiles" / "flickr8k.yaml")
 
 
 class Network(NamedTuple):
@@ -26,10 +25,11 @@ class Network(NamedTuple):
 
 NETWORKS = (
     Network("training the attention network", material.DECODERS["attention"], material.ENCODER),
+    # What users train on photos, as it is but for dropout, which no two libraries draw alike.
     Network(
         "training the attention network of the profile `flickr8k`",
-        material.FLICKR8K.decoders["attention"].model_copy(update={"dropout": 0.0}),
-        material.FLICKR8K.features.encoder,
+        FLICKR8K.decoders["attention"].model_copy(update={"dropout": 0.0}),
+        FLICKR8K.features.encoder,
     ),
 )
 
@@ -46,52 +46,24 @@ def against_torch(network: Network, ours: int, peers: int) -> Result:
     from captioner.model.trained import weights_of
 
     batches = material.batches(max(ours, STEPS), encoder=network.encoder)
-    decoder = material.new_decoder(network.decoder)
+    decoder = material.new_decoder(network.decoder, batches[0][0].shape[2])
     trainer = material.new_trainer(decoder)
     torch.set_num_threads(material.threads())
     model = torch_attention.network(weights_of(decoder), network.decoder.heads)
     loop = torch_attention.Loop(model, material.TRAIN.clip_norm)
-    losses, cold = [], {}
-    for step, batch in enumerate(batches[:STEPS]):
-        pair: list[float] = []
-        mine = once(lambda b=batch, s=step, p=pair: p.append(trainer.train(*b, s)[0]))
-        theirs = once(lambda b=batch, s=step, p=pair: p.append(loop.train(*b, float(trainer.rate(s)))))
-        cold = cold or {"ours": mine, "peer": theirs}
-        losses.append(pair)
-    np.testing.assert_allclose(*zip(*losses, strict=True), rtol=1e-3)
 
-    def play(train: object, count: int) -> float:
-        for step, batch in enumerate(batches[:count]):
-            train(batch, step)  # type: ignore[operator]
-        return float(sum(len_of(batch) for batch in batches[:count]))
+    def mine(batch: Batch, step: int) -> float:
+        return float(trainer.train(*batch, step)[0])
 
-    found = race(
-        {
-            "peer": lambda: play(lambda batch, step: loop.train(*batch, float(trainer.rate(step))), peers),
-            "ours": lambda: play(lambda batch, step: trainer.train(*batch, step), ours),
-        }
-    )
-    mine, theirs = (float(np.median(found[name])) for name in ("ours", "peer"))
-    limits = machine.limits()
-    flops = 3 * 2 * multiplications(network.decoder, batches[:ours])
-    return Result(
-        name=network.name,
-        peer=PEER,
-        ratio=Ratio.of(found["ours"], found["peer"]),
-        goal=GOAL,
-        unit="captions/s",
-        ours=1 / mine,
-        peers=1 / theirs,
-        equal=f"the loss of each of {STEPS} steps from the same weights, to a thousandth",
-        details={
-            "losses": losses,
-            "cold_start_s": cold,
-            "limit": {**limits, "share_reached": flops / mine / (limits["gemm_gflops"] * 1e9)},
-        },
-    )
+    def theirs(batch: Batch, step: int) -> float:
+        return loop.train(*batch, float(trainer.rate(step)))
+
+    details = compared(batches, mine, theirs)
+    found = race({"peer": turn(theirs, batches[:peers]), "ours": turn(mine, batches[:ours])})
+    return result(network.name, PEER, GOAL, found, details, multiplications(network.decoder, batches[:ours]))
 
 
-def multiplications(params: DecoderParams, batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+def multiplications(params: DecoderParams, batches: list[Batch]) -> float:
     """Of one forward pass for one caption: the grid once an image, the rest on real tokens."""
     u, e, v = params.units, params.embedding, material.VOCABULARY
     cells, channels = batches[0][0].shape[1:]

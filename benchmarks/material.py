@@ -19,7 +19,7 @@ from PIL import Image
 from captioner.datasets.sample import open_sample
 from captioner.model.runtime import start_tensorflow
 from captioner.packs import PackWriter, digest
-from captioner.params import DecoderParams, ExportParams, SampleParams, TrainParams, load_params
+from captioner.params import DecoderParams, ExportParams, SampleParams, TrainParams
 from captioner.records import FeaturesMeta, ImageRecord
 from captioner.text import SPECIAL, Vocabulary, tokenize
 
@@ -51,9 +51,6 @@ DECODERS = {
     "merge": DecoderParams(kind="merge", units=256, embedding=256, dropout=0.0),
     "attention": DecoderParams(kind="attention", units=512, embedding=256, dropout=0.0),
 }
-FLICKR8K = load_params(ROOT / "profiles" / "flickr8k.yaml")
-"""What users train on photos; timed as it is, but for dropout, which no two libraries draw alike."""
-
 EXPORT = ExportParams(beam=3, length_power=0.7, top=3)
 STEPS = 120
 
@@ -160,12 +157,12 @@ def batches(
     raise AssertionError("an epoch has at least one batch")
 
 
-def new_decoder(params: DecoderParams) -> Any:
-    """A decoder with its first weights."""
+def new_decoder(params: DecoderParams, channels: int) -> Any:
+    """A decoder with its first weights, of features with so many `channels`."""
     start()
     from captioner.model.decoder import build_decoder
 
-    return build_decoder(params, VOCABULARY, features().shape[2], TRAIN.seed)
+    return build_decoder(params, VOCABULARY, channels, TRAIN.seed)
 
 
 def new_trainer(decoder: Any) -> Any:
@@ -179,7 +176,7 @@ def trained_decoder(kind: str) -> Any:
     from captioner.model.trained import load_weights, pack_arrays, unpack_arrays, weights_of
 
     kept = HOME / f"{kind}-{STEPS}.npz"
-    decoder = new_decoder(DECODERS[kind])
+    decoder = new_decoder(DECODERS[kind], features().shape[2])
     if not kept.exists():
         trainer = new_trainer(decoder)
         for step, (grid, ids) in enumerate(batches(STEPS)):

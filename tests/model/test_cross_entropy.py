@@ -29,16 +29,15 @@ def plainly(softmax: Dense, hidden: tf.Tensor, targets: tf.Tensor, smoothing: fl
 
 @pytest.mark.parametrize("never", [None, 3], ids=["all words", "one word never"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("far", [1.0, 60.0], ids=["", "of unlikely words"])
+@pytest.mark.parametrize("far", [1.0, 60.0], ids=["likely words", "unlikely words"])
 def test_loss_and_gradients_are_tensorflows(softmax: Dense, smoothing: float, never: int | None, far: float) -> None:
     draw = np.random.default_rng(1)
     hidden = tf.constant(draw.normal(0, far, (TOKENS, UNITS)), tf.float32)
     targets = tf.constant([0, 8, 8, 2, 5, 0])
     worth = tf.constant(draw.normal(0, 1, TOKENS), tf.float32)
-    # As far as smoothing leaves a difference to be seen.
     added = np.zeros(WORDS, np.float32)
     if never is not None:
-        added[never] = -50.0
+        added[never] = -50.0  # by more, and of a smoothed loss nothing else would be seen
     sources = [hidden, softmax.kernel.value, softmax.bias.value]
     found = []
     for loss in (plainly, cross_entropy):

@@ -11,7 +11,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,15 +155,12 @@ def describe(captions: Sequence[Caption]) -> dict[str, Any]:
     return {**best, "alternatives": others}
 
 
-def _extract(packed: tarfile.TarFile, archive: Path, folder: Path) -> None:
-    """All of `packed`, read once. Raises BadData at the first that is no plain file or folder that stays inside."""
-    # Python before 3.11.4 knows no filters; where they are known, leaving them out is warned of.
-    if hasattr(tarfile, "data_filter"):
-        packed.extraction_filter = tarfile.data_filter
+def _plain(packed: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+    """What `packed` holds, as it is read. Raises BadData at the first that is no plain file or folder inside it."""
     for member in packed:
         if not is_plain(member):
             raise BadData(f"{archive} holds {member.name!r}, which is not a plain file inside it.")
-        packed.extract(member, folder)
+        yield member
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -175,7 +172,10 @@ def unpack(archive: Path, folder: Path) -> None:
         raise BadEnvironment(f"{folder.parent} cannot be written: {error.strerror}.") from None
     try:
         with tarfile.open(archive, "r:gz") as packed:
-            _extract(packed, archive, temporary)
+            # Python before 3.11.4 knows no filters; where they are known, leaving them out is warned of.
+            if hasattr(tarfile, "data_filter"):
+                packed.extraction_filter = tarfile.data_filter
+            packed.extractall(temporary, _plain(packed, archive))
         os.chmod(temporary, 0o755)
         try:
             os.rename(temporary, folder)
