@@ -53,7 +53,12 @@ def params(shipped: Shipped, sample: Path, name: str, export: dict[str, Any]) ->
         "export": {**shipped.export.model_dump(), **export},
         # Photos are what the network knows: on rendered scenes both are poor, and must only not differ by much.
         "register": {**found["register"], "min_score": 0.0, "min_distinct": 0.0},
-        "deploy": {**found["deploy"], "strategy": "all-at-once", "ramp": {"wait_s": 2, "min_requests": 0}},
+        "deploy": {
+            **found["deploy"],
+            "strategy": "all-at-once",
+            "bake_s": 50,
+            "ramp": {"wait_s": 2, "min_requests": 0},
+        },
         "experiment": {
             "effect": 0.5,
             "min_hours": 0.0,
