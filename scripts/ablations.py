@@ -70,9 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 changes = [*options.set, f"train.seed={seed}", *([] if change == NOTHING else [change])]
                 wanted.append((change, changed(yaml.safe_load(file.read_text(encoding="utf-8")), changes)))
                 check(wanted[-1][1], options.candidate, phase)
-        rows = []
+        rows: list[Row] = []
+        shared: set[Path] = set()
         for change, params in wanted:
-            rows.append(measured(app, params, options.candidate, phase, change))
+            rows.append(measured(app, params, options.candidate, phase, change, shared))
             print(f"ablations: {change}, seed {params.train.seed}: CIDEr {rows[-1].cider:.2f}", file=sys.stderr)
     except CaptionerError as error:
         print(f"ablations: {error}", file=sys.stderr)
@@ -126,8 +127,11 @@ def check(params: Params, candidate: str, phase: str) -> None:
         raise BadParams(f"Training by this params.yaml has no phase {phase}; it has: {', '.join(trained)}.")
 
 
-def measured(app: App, params: Params, candidate: str, phase: str, change: str) -> Row:
-    """Train one seed of one change as the train stage would, its epochs in MLflow. Raises what training raises."""
+def measured(app: App, params: Params, candidate: str, phase: str, change: str, trained: set[Path]) -> Row:
+    """Train one seed of one change as the train stage would, its epochs in MLflow. Raises what training raises.
+
+    `trained`: where the phases before lie that an earlier row has trained; this row's are added.
+    """
     from captioner.stages.fitting import phases_of
 
     phases, whole = phases_of(params.train), until(params.train, phase)
@@ -136,7 +140,9 @@ def measured(app: App, params: Params, candidate: str, phase: str, change: str) 
     if before:
         first = until(params.train, before[-1])
         shared = folder_of(app, params, candidate, first)
-        epochs(app, first, params, candidate, shared, NOTHING)
+        if shared not in trained:
+            epochs(app, first, params, candidate, shared, NOTHING)
+            trained.add(shared)
         for file in shared.glob("*/checkpoint.npz"):
             if not (there := own / file.relative_to(shared)).exists():
                 write_bytes(there, file.read_bytes())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,11 +38,19 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     return paths
 
 
+def tracked(paths: Paths) -> int:
+    """How many runs MLflow has."""
+    (file,) = (paths.home / "mlflow").glob("*.db")
+    with closing(sqlite3.connect(file)) as database:
+        return int(database.execute("select count(*) from runs").fetchone()[0])
+
+
 def test_a_row_is_what_the_train_stage_reaches(small: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     varied = "train.scst.learning_rate=0.05"
     arguments = ["attention", "--seeds", "3", "--set", "train.ema=0.5", "--vary", varied]
     assert ablations.main(arguments) == 0
     told = capsys.readouterr()
+    assert tracked(small) == 1 + 2, "a run of what both rows share, and one a row"
     wanted = []
     for change, rate in ((ablations.NOTHING, 0.005), (varied, 0.05)):
         params = train_params(objective="scst", scst={**SCST, "learning_rate": rate}, seed=3, ema=0.5)
