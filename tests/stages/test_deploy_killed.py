@@ -1,4 +1,4 @@
-"""`deploy apply`, killed with SIGKILL before each of its API calls in turn and run again, against the local SageMaker.
+"""`deploy apply`, killed with SIGKILL before every API call that finds another state, and run again, on the local SageMaker.
 
 The end state must be that of a deployment that nobody interrupted: models, configs, endpoint, alarms, tags, objects.
 """

@@ -56,7 +56,7 @@ def params(shipped: Shipped, sample: Path, name: str, export: dict[str, Any]) ->
         "deploy": {
             **found["deploy"],
             "strategy": "all-at-once",
-            "bake_s": 50,
+            "bake_s": 50,  # five seconds by the demo's clock
             "ramp": {"wait_s": 2, "min_requests": 0},
         },
         "experiment": {
