@@ -1,4 +1,4 @@
-"""`deploy apply`, killed with SIGKILL before every API call that finds another state, and run again, on the local SageMaker.
+"""`deploy apply`, killed with SIGKILL before each API call that finds another state, then run again; on the local AWS.
 
 The end state must be that of a deployment that nobody interrupted: models, configs, endpoint, alarms, tags, objects.
 """
