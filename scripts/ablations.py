@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 wanted.append((change, changed(yaml.safe_load(file.read_text(encoding="utf-8")), changes)))
                 check(wanted[-1][1], options.candidate, phase)
         rows: list[Row] = []
-        shared: set[Path] = set()
+        trained: set[Path] = set()
         for change, params in wanted:
-            rows.append(measured(app, params, options.candidate, phase, change, shared))
+            rows.append(measured(app, params, options.candidate, phase, change, trained))
             print(f"ablations: {change}, seed {params.train.seed}: CIDEr {rows[-1].cider:.2f}", file=sys.stderr)
     except CaptionerError as error:
         print(f"ablations: {error}", file=sys.stderr)

@@ -109,9 +109,9 @@ def test_subjects_are_concepts_of_the_lexicon() -> None:
 def test_on_scenes_small_changes_change_little(learned: Learned) -> None:
     """A caption may change into another of the five ways to say it (JPEG did that to 60 %), the shape may not.
 
-    Measured on 60 scenes: at least 83 % of the words and 94 % of the shapes stay.
+    Measured: at least 83 % of the words and 94 % of the shapes stay.
     """
-    rows = [row for row in read_manifest(learned.paths.validated / "manifest.jsonl") if row.split == "test"][:40]
+    rows = [row for row in read_manifest(learned.paths.validated / "manifest.jsonl") if row.split == "test"][:60]
     with PackReader(learned.paths.raw) as packs:
         scenes = [normalise(packs.read(row), row.id) for row in rows]
     captioner = Captioner.load(learned.artifact, learned.paths.unpacked)
@@ -120,7 +120,7 @@ def test_on_scenes_small_changes_change_little(learned: Learned) -> None:
         after = [captions[0].caption for captions in captioner.caption([perturb(scene, name) for scene in scenes])]
         found = change(name, before, after)
         if name == CONTROL:
-            assert found == Change(CONTROL, 40, 0.0, 1.0), "equal pixels have equal captions"
+            assert found == Change(CONTROL, 60, 0.0, 1.0), "equal pixels have equal captions"
         assert found.words_kept > 0.7, name
         shapes = [
             names(other, kind) for one, other in zip(before, after, strict=True) for kind in KINDS if names(one, kind)
@@ -158,9 +158,9 @@ def test_on_photos_of_a_package(shipped: Any) -> None:
 
 @pytest.fixture(scope="module")
 def on_flickr8k(shipped: Any, flickr8k: Path) -> Measured:
-    """Measured on every twentieth photo of the test split."""
+    """Measured on every tenth photo of the test split."""
     with zipfile.ZipFile(flickr8k / "Flickr8k_text.zip") as text:
-        test = sorted(text.read("Flickr_8k.testImages.txt").decode().split())[::20]
+        test = sorted(text.read("Flickr_8k.testImages.txt").decode().split())[::10]
         captions: dict[str, list[str]] = {}
         for line in text.read("Flickr8k.token.txt").decode().splitlines():
             key, caption = line.split("\t")
@@ -173,7 +173,7 @@ def on_flickr8k(shipped: Any, flickr8k: Path) -> Measured:
 
 @pytest.mark.timeout(900)
 def test_on_photos_of_flickr8k_a_dog_stays_a_dog(on_flickr8k: Measured) -> None:
-    hold(on_flickr8k, 50)
+    hold(on_flickr8k, 100)
 
 
 @pytest.mark.timeout(900)
