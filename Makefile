@@ -46,7 +46,7 @@ api: ## set up, then the code of the REST API for AWS Lambda: dist/captioner-api
 
 test: ## set up, then all tests, two files at once; JOBS=1 runs one (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
-	@$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder) $(ARGS)
+	@$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadscope --no-loadscope-reorder) $(ARGS)
 
 conformance: ## what AWS documents of SageMaker, tried on the local one; AWS=1: on AWS, for about a dollar (docs/local-sagemaker.md)
 	@$(SETUP) dev

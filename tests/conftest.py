@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from captioner.bootstrap import run_stage
 from captioner.paths import Paths
@@ -42,17 +43,38 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 SHARED = Path(os.environ.pop("TEST_SHARED", "") or ROOT.parent / "shared")
 
 
+# Folders whose tests share servers of their own: one process runs such a folder as a whole, and starts them once.
+TOGETHER = {"tests/adapters", "tests/emulator", "tests/flows"}
+
+
+def unit_of(nodeid: str) -> str:
+    """What one of several test processes runs as a whole: a file, or a folder of `TOGETHER`."""
+    file = nodeid.split("::", 1)[0]
+    folder = file.rpartition("/")[0]
+    return folder if folder in TOGETHER else file
+
+
+class _Units(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Units | None:
+    return _Units(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests may take long come first: with several processes, none is left alone with one at the end."""
+    """Units whose tests may take long come first: with several processes, none is left alone with one at the end."""
 
     def longest(item: pytest.Item) -> float:
         mark = item.get_closest_marker("timeout")
         return max(float(mark.args[0]) if mark else 0.0, 300.0)
 
-    patience: dict[Path, float] = {}
+    patience: dict[str, float] = {}
     for item in items:
-        patience[item.path] = max(patience.get(item.path, 0.0), longest(item))
-    items.sort(key=lambda item: -patience[item.path])
+        unit = unit_of(item.nodeid)
+        patience[unit] = max(patience.get(unit, 0.0), longest(item))
+    items.sort(key=lambda item: -patience[unit_of(item.nodeid)])
 
 
 @pytest.fixture(scope="session")

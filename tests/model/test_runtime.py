@@ -9,25 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from captioner.model.runtime import _missing
+from captioner.model.runtime import EXTRAS, _missing
 from tests.imports import closure
 
 LEFT = """
 import json, sys
-from captioner.model.runtime import start_tensorflow
+from captioner.model.runtime import EXTRAS, start_tensorflow
 
 start_tensorflow(1, keras={keras})
-left = [name for name in ("keras", "sklearn", "matplotlib") if name not in sys.modules]
-import keras, matplotlib, sklearn, tensorflow as tf
+left = [name for name in ("keras", *EXTRAS) if name not in sys.modules]
+import keras, matplotlib, pandas, pydot, scipy, sklearn, tensorflow as tf
 
 sum_of_two = keras.layers.Dense(1, kernel_initializer="ones")(tf.ones((1, 2)))
 print(json.dumps([left, float(sum_of_two[0, 0]), tf.keras.layers.Dense is keras.layers.Dense]))
 """
 
 
-@pytest.mark.parametrize(
-    ("keras", "left"), [(True, ["sklearn", "matplotlib"]), (False, ["keras", "sklearn", "matplotlib"])]
-)
+@pytest.mark.parametrize(("keras", "left"), [(True, [*EXTRAS]), (False, ["keras", *EXTRAS])])
 def test_what_is_left_aside_can_be_imported_later(keras: bool, left: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", LEFT.format(keras=keras)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

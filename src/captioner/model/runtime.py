@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 
-# Keras takes both, where they are installed, for wrappers and pictures that nobody here uses: a third of the import.
-KERAS_EXTRAS = ("sklearn", "matplotlib")
+# Keras and TensorFlow take these, where they are installed, for wrappers, tables and drawings that nobody here hands
+# to them: nearly half of the import.
+EXTRAS = ("sklearn", "matplotlib", "pandas", "scipy", "pydot")
 
 
 def start_tensorflow(threads: int, at_once: int = 1, keras: bool = True) -> None:
@@ -28,7 +29,7 @@ def start_tensorflow(threads: int, at_once: int = 1, keras: bool = True) -> None
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     # TensorFlow asks for keras.src at the end of its import and does without it if it must.
-    with _without_stderr(), _missing(*KERAS_EXTRAS, *(() if keras else ("keras.src",))):
+    with _without_stderr(), _missing(*EXTRAS, *(() if keras else ("keras.src",))):
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
