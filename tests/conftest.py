@@ -153,6 +153,12 @@ def tiny_artifact(once: Once[Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_merge(once: Once[Path]) -> Path:
+    """The same with a merge decoder, which does not look at parts of the picture."""
+    return once("tiny-merge", lambda folder: make_tiny_artifact(folder, "merge"))
+
+
+@pytest.fixture(scope="session")
 def evaluated_project(once: Once[Path], tiny_artifact: Path) -> Path:
     """A project of the profile flickr8k whose candidate `attention` can be shipped. Copy it; never write into it."""
     return once("evaluated", lambda folder: make_evaluated(folder / "project", tiny_artifact))
@@ -180,6 +186,21 @@ def rebuilt(once: Once[Path], shipped_project: Path) -> Path:
         return paths.rebuilt
 
     return once("rebuilt", build)
+
+
+@pytest.fixture(scope="session")
+def from_git(once: Once[Path]) -> Path:
+    """A project with the model that is in git, which is put together already. Copy it; never write into it."""
+
+    def build(folder: Path) -> Path:
+        for name in ("params.yaml", "dvc.yaml"):
+            shutil.copy(ROOT / name, folder)
+        for name in ("profiles", "models/shipped"):
+            shutil.copytree(ROOT / name, folder / name)
+        rebuild(read_shipped(folder / "models" / "shipped"), Paths(folder, folder / ".captioner"), threads=1)
+        return folder
+
+    return once("from-git", build)
 
 
 @pytest.fixture(scope="session")

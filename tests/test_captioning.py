@@ -18,8 +18,6 @@ from captioner.bootstrap import open_app
 from captioner.captioning import batches, default_model
 from captioner.cli import main
 from captioner.golden import golden_images
-from captioner.paths import Paths
-from tests.tiny import write_tiny_model
 
 
 @pytest.fixture
@@ -267,11 +265,9 @@ def test_a_photo_is_not_drawn_over(folder: Path, tiny_artifact: Path, capsys: py
 
 
 def test_a_model_without_attention_is_refused_before_it_says_anything(
-    folder: Path, paths: Paths, capsys: pytest.CaptureFixture[str]
+    folder: Path, tiny_merge: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    merge = write_tiny_model(paths, "merge", "merge")
-    capsys.readouterr()
-    assert main(["caption", str(folder / "chelsea.png"), "--model", str(merge), "--explain"]) == 2
+    assert main(["caption", str(folder / "chelsea.png"), "--model", str(tiny_merge), "--explain"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "network (merge) does not look at parts of the picture" in captured.err

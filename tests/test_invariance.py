@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from captioner.records import read_manifest
 from tests.learned import Learned
 from tests.loading import script
 
-ROOT = Path(__file__).resolve().parents[1]
 invariance = script("invariance")
 
 
@@ -129,9 +129,11 @@ def test_on_scenes_small_changes_change_little(learned: Learned) -> None:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Any:
+def shipped(from_git: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the model that comes with the code says, asked as a user asks it."""
-    return invariance.captions_by("shipped", ROOT)
+    project = tmp_path_factory.mktemp("shipped") / "project"
+    shutil.copytree(from_git, project)
+    return invariance.captions_by("shipped", project)
 
 
 Measured = tuple[list[Change], list[Direction]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -68,11 +67,10 @@ def write_data(paths: Paths, images: int = 30) -> None:
     write_packed(paths.view("flip"), replace(META, preprocessing="test+flip"), names, names, flipped.__getitem__)
 
 
-def make_tiny_artifact(folder: Path, **environ: str) -> Path:
+def make_tiny_artifact(folder: Path, kind: str = "attention") -> Path:
     """`write_tiny_model` in a process of its own: TensorFlow counts names through a process."""
-    command = [sys.executable, "-m", "tests.tiny", str(folder)]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **environ}, check=True, capture_output=True)
-    return folder / "models" / "candidates" / "attention" / "exported" / "model.tar.gz"
+    subprocess.run([sys.executable, "-m", "tests.tiny", str(folder), kind], cwd=ROOT, check=True, capture_output=True)
+    return folder / "models" / "candidates" / kind / "exported" / "model.tar.gz"
 
 
 def write_tiny_model(paths: Paths, candidate: str, kind: str, seed: int = 1) -> Path:
@@ -99,5 +97,5 @@ def write_tiny_model(paths: Paths, candidate: str, kind: str, seed: int = 1) -> 
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    write_tiny_model(Paths(place, place / ".captioner"), "attention", "attention")
+    place, network = Path(sys.argv[1]), sys.argv[2]
+    write_tiny_model(Paths(place, place / ".captioner"), network, network)

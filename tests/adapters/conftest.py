@@ -22,7 +22,6 @@ from captioner.ports import ModelVersion
 from captioner.records import write_text
 from captioner.settings import Settings
 from captioner.stack.services import base_environment, wanted
-from tests.tiny import write_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +32,6 @@ def small_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packed = folder / "model.tar.gz"
     packed.write_bytes(pack_folder(folder / "model"))
     return packed
-
-
-@pytest.fixture(scope="session")
-def real_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real model, exported: the encoder with its weights and a decoder of a few words."""
-    root = tmp_path_factory.mktemp("real")
-    return write_tiny_model(Paths(root, root / ".captioner"), "merge", "merge")
 
 
 @pytest.fixture(scope="session")

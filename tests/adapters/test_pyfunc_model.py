@@ -39,10 +39,10 @@ PICTURES = [picture(2), picture(3, "CMYK"), picture(5, "RGB", "WEBP")]
 
 
 @pytest.fixture(scope="module")
-def champion(mlflow_paths: Paths, real_artifact: Path) -> str:
+def champion(mlflow_paths: Paths, tiny_merge: Path) -> str:
     """The URI of a registered champion: a real model."""
     registry = MlflowRegistry(database_uri(mlflow_paths), mlflow_paths)
-    model = registered(registry, real_artifact, "served")
+    model = registered(registry, tiny_merge, "served")
     registry.set_alias("served", "champion", model.version)
     return "models:/served@champion"
 
@@ -68,9 +68,9 @@ def test_the_requirements_are_pinned_and_small() -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(real_artifact: Path) -> list[tuple[Caption, ...]]:
+def expected(tiny_merge: Path) -> list[tuple[Caption, ...]]:
     """What the artifact itself says of `PICTURES`."""
-    return Captioner.load(real_artifact).caption([normalise(data) for data in PICTURES])
+    return Captioner.load(tiny_merge).caption([normalise(data) for data in PICTURES])
 
 
 def test_pyfunc_says_what_the_artifact_says(

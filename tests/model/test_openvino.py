@@ -19,9 +19,8 @@ from captioner.model.artifact import check_encoder
 from captioner.model.captioner import Captioner
 from captioner.model.encoder import Encoder, load_encoder
 from captioner.packs import digest
-from captioner.paths import Paths
 from captioner.records import ImageRecord
-from tests.tiny import META, write_tiny_model
+from tests.tiny import META
 
 PHOTOS = {name: normalise(data, name) for name, data in golden_images().items()}
 RECORDS = [ImageRecord(name, "", name, digest(data), "none", ()) for name, data in PHOTOS.items()]
@@ -49,10 +48,10 @@ def test_features_are_tensorflows_and_do_not_depend_on_neighbours(cache: Path, l
     np.testing.assert_array_equal(features(encoder, "openvino", RECORDS[::-1]), found[::-1])
 
 
-def test_captions_of_photos_are_equal(cache: Path, tmp_path: Path) -> None:
+def test_captions_of_photos_are_equal(cache: Path, tiny_artifact: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     encoder = load_encoder("efficientnet-lite0", "grid", None, cache)
-    captioner = Captioner.load(write_tiny_model(Paths(tmp_path, tmp_path / ".captioner"), "attention", "attention"))
+    captioner = Captioner.load(tiny_artifact, tmp_path)
     wanted = captioner.caption_features(features(encoder, "tensorflow"))
     found = captioner.caption_features(features(encoder, "openvino"))
     assert [row[0].caption for row in found] == [row[0].caption for row in wanted]

@@ -14,10 +14,8 @@ from captioner.errors import BadImage
 from captioner.golden import golden_images
 from captioner.images import normalise
 from captioner.model.captioner import Captioner
-from captioner.paths import Paths
 from captioner.records import Caption
 from captioner.serve.batching import Answers, Batcher, Late
-from tests.tiny import write_tiny_model
 
 
 class Model:
@@ -129,8 +127,8 @@ def test_who_is_late_leaves_the_queue_at_once_and_the_others_stay() -> None:
     assert [images for images, *_ in model.batches] == [[b"first"], [b"patient"]]
 
 
-def test_the_same_captions_whatever_the_batch(tmp_path: Path) -> None:
-    captioner = Captioner.load(write_tiny_model(Paths(tmp_path, tmp_path / ".captioner"), "attention", "attention"))
+def test_the_same_captions_whatever_the_batch(tiny_artifact: Path, tmp_path: Path) -> None:
+    captioner = Captioner.load(tiny_artifact, tmp_path)
     photos = [normalise(data, name) for name, data in golden_images().items()]
     alone = [captioner.caption([photo])[0] for photo in photos]
     batcher = Batcher(captioner)
