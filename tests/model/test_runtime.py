@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from captioner.model.runtime import EXTRAS, _missing
+from captioner.model.runtime import EXTRAS
 from tests.imports import closure
 
 LEFT = """
@@ -30,25 +29,6 @@ def test_what_is_left_aside_can_be_imported_later(keras: bool, left: list[str]) 
     done = subprocess.run([sys.executable, "-c", LEFT.format(keras=keras)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [left, 2.0, True]
-
-
-def test_only_the_thread_that_starts_tensorflow_goes_without() -> None:
-    """Another may be importing scikit-learn for its own work at that moment."""
-
-    def found() -> bool:
-        try:
-            __import__("wave")
-        except ImportError:
-            return False
-        finally:
-            sys.modules.pop("wave", None)
-        return True
-
-    with _missing("wave"):
-        with ThreadPoolExecutor(1) as other:
-            assert other.submit(found).result()
-        assert not found()
-    assert found()
 
 
 def test_serving_a_model_needs_no_keras() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captioner.errors import BadData
+from captioner.imports import without
 from captioner.metrics.corpus import ORDERS, Counted, NGram, References, count_hypotheses, count_references
 from captioner.text import tokenize
 
@@ -67,11 +68,13 @@ def bleu_from_statistics(sums: npt.ArrayLike, order: int = ORDERS) -> Floats:
 
 
 def nltk_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
-    """What nltk's `corpus_bleu` says, x100: the reported figure. Its import takes seconds, so it happens here.
+    """What nltk's `corpus_bleu` says, x100: the reported figure.
 
     nltk gives 1e-78 in place of zero where an order has no match; it is rounded away.
     """
-    from nltk.translate.bleu_score import corpus_bleu
+    # Here, because it takes half a second, and without what it is for elsewhere in nltk, because that takes two.
+    with without("sklearn", "scipy", "pandas", "matplotlib"):
+        from nltk.translate.bleu_score import corpus_bleu
 
     if len(hypotheses) != len(references):
         raise BadData(

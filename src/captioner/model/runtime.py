@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
+
+from captioner.imports import without
 
 # Keras and TensorFlow take these, where they are installed, for wrappers, tables and drawings that nobody here hands
 # to them: nearly half of the import.
@@ -29,7 +29,7 @@ def start_tensorflow(threads: int, at_once: int = 1, keras: bool = True) -> None
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     # TensorFlow asks for keras.src at the end of its import and does without it if it must.
-    with _without_stderr(), _missing(*EXTRAS, *(() if keras else ("keras.src",))):
+    with _without_stderr(), without(*EXTRAS, *(() if keras else ("keras.src",))):
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -49,25 +49,3 @@ def _without_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-class _Missing:
-    """A finder (``sys.meta_path``) that lets this thread find none of `names`."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names, self.thread = names, threading.get_ident()
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if name in self.names and threading.get_ident() == self.thread:
-            raise ModuleNotFoundError(f"{name} is not needed here", name=name)
-        return None
-
-
-@contextmanager
-def _missing(*names: str) -> Iterator[None]:
-    finder = _Missing(names)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
