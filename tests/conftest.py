@@ -45,6 +45,8 @@ SHARED = Path(os.environ.pop("TEST_SHARED", "") or ROOT.parent / "shared")
 
 # Folders whose tests share servers of their own: one process runs such a folder as a whole, and starts them once.
 TOGETHER = {"tests/adapters", "tests/emulator", "tests/flows"}
+# It has a whole stack, as the flows have: two cores are too few for both at once.
+LATER = {"tests/demo/test_story.py"}
 
 
 def unit_of(nodeid: str) -> str:
@@ -74,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         unit = unit_of(item.nodeid)
         patience[unit] = max(patience.get(unit, 0.0), longest(item))
-    items.sort(key=lambda item: -patience[unit_of(item.nodeid)])
+    items.sort(key=lambda item: (-patience[unit := unit_of(item.nodeid)], unit in LATER))
 
 
 @pytest.fixture(scope="session")
