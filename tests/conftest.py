@@ -76,7 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         unit = unit_of(item.nodeid)
         patience[unit] = max(patience.get(unit, 0.0), longest(item))
-    items.sort(key=lambda item: (-patience[unit := unit_of(item.nodeid)], unit in LATER))
+
+    def place(item: pytest.Item) -> tuple[float, bool]:
+        unit = unit_of(item.nodeid)
+        return -patience[unit], unit in LATER
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
