@@ -1,7 +1,7 @@
 """Imports that leave out what a library takes along only because it is installed.
 
-Keras asks for scikit-learn and pandas, nltk for scipy: each does without where there is none, and each of these takes
-longer to import than the library itself.
+Keras asks for scikit-learn and pandas, nltk for scipy. Each does without where there is none, and these take seconds to
+import.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def nltk_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) ->
 
     nltk gives 1e-78 in place of zero where an order has no match; it is rounded away.
     """
-    # Here, because it takes half a second, and without what it is for elsewhere in nltk, because that takes two.
+    # It takes half a second, so it happens here; what nltk's other parts would take along takes two more.
     with without("sklearn", "scipy", "pandas", "matplotlib"):
         from nltk.translate.bleu_score import corpus_bleu
 
