@@ -21,6 +21,7 @@ from captioner.bootstrap import run_stage
 from captioner.paths import Paths
 from captioner.settings import VARIABLES, Settings
 from captioner.shipped import read_shipped, rebuild
+from tests.clones import begin
 from tests.learned import Learned, learn
 from tests.local_aws import local_aws as local_aws
 from tests.tiny import make_tiny_artifact
@@ -110,12 +111,7 @@ def flickr8k(shared: Path) -> Path:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """An empty project: params.yaml, profiles/ and dvc.yaml, no data and no repository."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "profiles", folder / "profiles")
-    return folder
+    return begin(tmp_path / "project")
 
 
 @pytest.fixture
@@ -200,11 +196,8 @@ def from_git(once: Once[Path]) -> Path:
     """A project with the model that is in git, which is put together already. Copy it; never write into it."""
 
     def build(folder: Path) -> Path:
-        for name in ("params.yaml", "dvc.yaml"):
-            shutil.copy(ROOT / name, folder)
-        for name in ("profiles", "models/shipped"):
-            shutil.copytree(ROOT / name, folder / name)
-        rebuild(read_shipped(folder / "models" / "shipped"), Paths(folder, folder / ".captioner"), threads=1)
+        paths = Paths(begin(folder, "models/shipped"), folder / ".captioner")
+        rebuild(read_shipped(paths.shipped), paths, threads=1)
         return folder
 
     return once("from-git", build)

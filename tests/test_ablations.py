@@ -52,7 +52,7 @@ def test_a_row_is_what_the_train_stage_reaches(small: Paths, capsys: pytest.Capt
     told = capsys.readouterr()
     assert tracked(small) == 1 + 2, "a run of what both rows share, and one a row"
     wanted = []
-    for change, rate in ((ablations.NOTHING, SCST["learning_rate"]), (varied, 0.05)):
+    for change, rate in ((ablations.NOTHING, 0.005), (varied, 0.05)):
         params = train_params(objective="scst", scst={**SCST, "learning_rate": rate}, seed=3, ema=0.5)
         report = train.run(params, decoder_params(), small, "attention", train.NoTracker(), small.root)
         start, best = (
@@ -72,11 +72,11 @@ def test_a_row_is_what_the_train_stage_reaches(small: Paths, capsys: pytest.Capt
 def test_what_is_not_of_a_later_phase_varies_cross_entropy_and_ends_there(
     small: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    varied = "decoders.attention.units=9"
-    assert ablations.main(["attention", "--seeds", "3", "--set", "train.epochs=1", "--vary", varied]) == 0
+    varied = ["decoders.attention.units=9", "train.learning_rate=0.1"]
+    assert ablations.main(["attention", "--seeds", "3", "--set", "train.epochs=1", "--vary", *varied]) == 0
     wanted = []
-    for change, units in ((ablations.NOTHING, 12), (varied, 9)):
-        params = train_params(seed=3, epochs=1)
+    for change, units, rate in ((ablations.NOTHING, 12, 0.02), (varied[0], 9, 0.02), (varied[1], 12, 0.1)):
+        params = train_params(seed=3, epochs=1, learning_rate=rate)
         report = train.run(params, decoder_params(units=units), small, "attention", train.NoTracker(), small.root)
         (only,) = report.epochs
         wanted.append(ablations.Row(change, 3, None, only.cider, only.bleu_4, only.mean_words, only.distinct))

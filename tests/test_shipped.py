@@ -50,11 +50,12 @@ def test_what_is_rebuilt_is_what_was_evaluated_byte_for_byte(own: Paths, shipped
 
 def test_another_model_is_not_taken_for_this_one(own: Paths, rebuilt: Path) -> None:
     shutil.copytree(rebuilt, own.rebuilt)
-    card = read_json(own.shipped / "card.json")
+    card, said = read_json(own.shipped / "card.json"), []
     shipped = read_shipped(own.shipped)
     write_json(own.shipped / "card.json", {**card, "export": {**card["export"], "beam": 2, "top": 2}})
-    first, second = (rebuild(one, own, threads=1) for one in (shipped, read_shipped(own.shipped)))
+    first, second = (rebuild(one, own, threads=1, say=said.append) for one in (shipped, read_shipped(own.shipped)))
     assert first != second
+    assert len(said) == 1  # only the second was not there
     assert Captioner.card_of(second)["beam"] == 2
 
 

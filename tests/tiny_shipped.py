@@ -11,6 +11,7 @@ import yaml
 from captioner.digests import sha256_file
 from captioner.model.artifact import build_in_a_fresh_process
 from captioner.paths import Paths
+from tests.clones import begin
 from tests.evaluated import write_candidate, write_test_set
 from tests.tiny import EXPORT, decoder_params
 
@@ -19,10 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def make_evaluated(root: Path, artifact: Path) -> Path:
     """A project of the profile flickr8k in `root`: its candidate attention is the decoder beside `artifact`."""
-    root.mkdir(parents=True)
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, root)
-    shutil.copytree(ROOT / "profiles", root / "profiles")
+    begin(root)
     network = decoder_params("attention", dropout=0.0).model_dump(mode="json", exclude_none=True)
     flickr8k = yaml.safe_load((root / "profiles" / "flickr8k.yaml").read_text())
     decoders = {**flickr8k["decoders"], "attention": network}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.clones import begin
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,11 +24,7 @@ class Folder:
     """A project in which only the demo runs."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        for name in ("params.yaml", "dvc.yaml"):
-            shutil.copy(ROOT / name, root)
-        for name in ("profiles", "models/shipped"):
-            shutil.copytree(ROOT / name, root / name)
+        self.root = begin(root, "models/shipped")
 
     def demo(self, *options: str) -> subprocess.CompletedProcess[str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("CAPTIONER_", "PREFECT_"))}

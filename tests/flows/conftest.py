@@ -39,9 +39,10 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, Non
 
 
 @pytest.fixture(scope="session")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Standing:
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     """A whole stack, started by the flow itself because there is none."""
-    return _shared.enter_context(_stack(make_project(tmp_path_factory.mktemp("standing") / "project")))
+    yield _shared.enter_context(_stack(make_project(tmp_path_factory.mktemp("standing") / "project")))
+    _shared.close()  # of a session that was interrupted before the last of these tests
 
 
 @contextmanager

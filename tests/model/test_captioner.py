@@ -84,6 +84,10 @@ def test_the_card_says_what_it_was_made_of(captioner: Captioner, tiny_artifact: 
     assert len(captioner.card["weights_digest"]) == 64
 
 
+def test_another_network_is_another_artifact(tiny_artifact: Path, tiny_merge: Path) -> None:
+    assert sha256_file(tiny_merge) != sha256_file(tiny_artifact)
+
+
 def test_the_archive_has_sagemakers_layout_and_no_pickle(tiny_artifact: Path) -> None:
     with tarfile.open(tiny_artifact) as archive:
         members = archive.getmembers()
