@@ -15,8 +15,6 @@ from tests.clones import begin
 from tests.evaluated import write_candidate, write_test_set
 from tests.tiny import EXPORT, decoder_params
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def make_evaluated(root: Path, artifact: Path) -> Path:
     """A project of the profile flickr8k in `root`: its candidate attention is the decoder beside `artifact`."""
