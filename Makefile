@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := $(PYTHON) scripts/install.py
-JOBS ?= 2
+JOBS ?= 3
 
 # With it set, every process would compile TensorFlow's Python again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -44,7 +44,7 @@ api: ## set up, then the code of the REST API for AWS Lambda: dist/captioner-api
 	@$(SETUP) local
 	@$(BIN)/python scripts/lambda_zip.py
 
-test: ## set up, then all tests, two files at once; JOBS=1 runs one (ARGS="-k words" goes to pytest)
+test: ## set up, then all tests, three files at once, for some of them wait rather than compute; JOBS=1 runs one (ARGS="-k words" goes to pytest)
 	@$(SETUP) dev
 	@$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadscope --no-loadscope-reorder) $(ARGS)
 

@@ -44,17 +44,15 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 SHARED = Path(os.environ.pop("TEST_SHARED", "") or ROOT.parent / "shared")
 
 
-# Folders whose tests share servers of their own: one process runs such a folder as a whole, and starts them once.
-TOGETHER = {"tests/adapters", "tests/emulator", "tests/flows"}
-# It has a whole stack, as the flows have: two cores are too few for both at once.
-LATER = {"tests/demo/test_story.py"}
+# Folders that one test process runs as a whole, under one name: their tests share servers, or each start a whole stack,
+# of which two at once are too many for two cores.
+TOGETHER = {"tests/adapters": "adapters", "tests/emulator": "emulator", "tests/flows": "stack", "tests/demo": "stack"}
 
 
 def unit_of(nodeid: str) -> str:
-    """What one of several test processes runs as a whole: a file, or a folder of `TOGETHER`."""
+    """What one of several test processes runs as a whole: a file, or the folders of one name in `TOGETHER`."""
     file = nodeid.split("::", 1)[0]
-    folder = file.rpartition("/")[0]
-    return folder if folder in TOGETHER else file
+    return TOGETHER.get(file.rpartition("/")[0], file)
 
 
 class _Units(LoadScopeScheduling):
@@ -78,11 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         unit = unit_of(item.nodeid)
         patience[unit] = max(patience.get(unit, 0.0), longest(item))
 
-    def place(item: pytest.Item) -> tuple[float, bool]:
-        unit = unit_of(item.nodeid)
-        return -patience[unit], unit in LATER
-
-    items.sort(key=place)
+    items.sort(key=lambda item: -patience[unit_of(item.nodeid)])
 
 
 @pytest.fixture(scope="session")
