@@ -6,15 +6,18 @@ own, so that Prefect retries what may pass and nothing else. Knows nothing of wh
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from prefect import get_run_logger, task
 from prefect.client.schemas.objects import State
@@ -29,6 +32,8 @@ from flows.reports import Bar, publish
 HINTS = ("To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ", "Use `dvc push`")
 RESTORED = "is cached - skipping run"  # DVC's words when it has the outs of exactly these inputs from an earlier run
 UNCHANGED = "didn't change, skipping"
+LOOK_S = 1.0  # how long a signal may have to wait
+CHUNK = 1 << 16
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's words when another DVC is at work
 
 
@@ -69,15 +74,13 @@ def repro(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         process_group=0,  # so that the whole of it can be ended
     )
     told: deque[str] = deque(maxlen=20)
     fault: CaptionerError | None = None
     try:
         assert child.stdout is not None
-        for line in child.stdout:
+        for line in lines_of(child.stdout):
             message = _parse(line)
             if "progress" in message:
                 progress(message["progress"])
@@ -96,6 +99,28 @@ def repro(
     if any(words in line for words in BUSY for line in told):
         raise busy("\n".join(told))
     raise BadEnvironment(f"The stage {stage} failed (exit code {code}): {told[-1] if told else 'it wrote nothing'}")
+
+
+def lines_of(pipe: IO[bytes]) -> Iterator[str]:
+    """The lines that come through `pipe`, each as soon as it is whole, until its other end is closed.
+
+    Python handles a signal between two of its own steps. One that comes just before a read that waits for long would be
+    handled after it: so no read here waits for longer than `LOOK_S`.
+    """
+    text = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    begun = ""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not selector.select(LOOK_S):
+                continue
+            read = os.read(pipe.fileno(), CHUNK)
+            *whole, begun = (begun + text.decode(read, final=not read)).split("\n")
+            yield from whole
+            if not read:
+                break
+    if begun:
+        yield begun
 
 
 def stage_environment(base: Any) -> dict[str, str]:
@@ -127,7 +152,7 @@ def stage_error(fault: dict[str, Any]) -> CaptionerError:
     return kind(str(fault.get("message")))
 
 
-def _end(child: subprocess.Popen[str]) -> None:
+def _end(child: subprocess.Popen[bytes]) -> None:
     """End `child` and its children if they still run: as Ctrl-C does, then harder."""
     for how, patience_s in ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         if child.poll() is not None:
