@@ -5,6 +5,7 @@ Knows no Prefect: flows sit above the CLI and are started as ``python -m flows.â
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,15 +41,20 @@ def ensure_up(settings: Settings, paths: Paths) -> None:
 
 
 def run_module(module: str, options: Sequence[str], settings: Settings, paths: Paths) -> int:
-    """Run ``python -m module`` with the local Prefect as its server. Ctrl-C reaches it; its exit code is ours."""
+    """Run ``python -m module`` with the local Prefect as its server. What ends us ends it; its exit code is ours."""
     env = services.flow_environment(settings, paths, control.prefect_api(settings, paths) or "")
     child = subprocess.Popen([sys.executable, "-m", module, *options], cwd=paths.root, env=env)
-    while True:
-        try:
-            code = child.wait()
-        except KeyboardInterrupt:
-            continue  # the terminal sent it to the child as well, which ends in its own time
-        return 128 - code if code < 0 else code
+    # `kill` and service managers tell one process only.
+    usual = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+    try:
+        while True:
+            try:
+                code = child.wait()
+            except KeyboardInterrupt:
+                continue  # the terminal sent it to the child as well, which ends in its own time
+            return 128 - code if code < 0 else code
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def places(settings: Settings, paths: Paths) -> str:
