@@ -124,6 +124,9 @@ class TrainParams(Section):
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
     label_smoothing: float = Field(ge=0, lt=1)
+    bag_of_words: float = Field(
+        default=0.0, ge=0, description="weight of a second loss: an image's words, foretold before any is said"
+    )
     clip_norm: float = Field(gt=0)
     min_count: int = Field(ge=1, description="rarer words become the unknown word")
     max_words: int = Field(ge=2, description="longer captions are cut, in training and in decoding")

@@ -14,9 +14,9 @@ from captioner.model.dropout import Dropout
 from captioner.model.ensemble import Ensemble
 from captioner.model.recurrence import Packing
 from captioner.model.trained import read_trained, weights_of, write_trained
-from captioner.model.training import Trainer, epoch_batches
+from captioner.model.training import Trainer, bag_of_words, epoch_batches
 from captioner.params import DecoderParams, TrainParams
-from captioner.text import END, PAD, SPECIAL, START, Vocabulary
+from captioner.text import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 from tests.tiny import META
 
 KINDS = ("merge", "attention")
@@ -142,6 +142,44 @@ def test_the_loss_is_cross_entropy_on_real_tokens_only(grid: tf.Tensor) -> None:
     assert losses[0][1] == losses[1][1] == 4
     assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-6)
     assert losses[0][0] == pytest.approx(np.log(decoder.vocabulary), abs=0.5)
+
+
+class TestBagOfWords:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_its_loss_is_of_what_people_say_in_any_order(self, kind: str, grid: tf.Tensor) -> None:
+        captions = np.array(
+            [
+                [[7, 5, 5, 5, END, PAD], [5, 5, UNKNOWN, END, PAD, PAD]],
+                [[9, 10, 11, 4, 6, END], [PAD, PAD, PAD, PAD, PAD, PAD]],
+            ],
+            np.int32,
+        )
+        decoder = tiny(kind)
+        context = decoder.image(grid)
+        logs = tf.nn.log_softmax(decoder.softmax(decoder.gist(context))).numpy()
+        # Five times the word 5 in two captions is no more than twice.
+        wanted = [-(2 * logs[0, 5] + logs[0, 7]) / 3, -logs[1, [4, 6, 9, 10, 11]].mean()]
+        np.testing.assert_allclose(bag_of_words(decoder, context, tf.constant(captions)), wanted, rtol=1e-5)
+        nothing = tf.fill([2, 2, 3], PAD)
+        assert bag_of_words(decoder, context, nothing).numpy().tolist() == [0.0, 0.0]
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_with_it_an_image_tells_its_words_before_any_is_said(self, kind: str, grid: tf.Tensor) -> None:
+        half = grid.numpy().astype(np.float16)
+        captions = np.array([[[START, 5, 6, 7, END]], [[START, 8, 9, END, PAD]]], np.int32)
+
+        def taught(weight: float) -> tuple[float, list[list[int]]]:
+            decoder = tiny(kind)
+            params = train_params(epochs=150, learning_rate=0.03, bag_of_words=weight)
+            trainer = Trainer(decoder, params, dropout=0.0, steps_per_epoch=1)
+            for step in range(150):
+                trainer.train(half, captions, step)
+            chances = tf.nn.softmax(decoder.softmax(decoder.gist(decoder.image(grid)))).numpy()
+            return min(chances[0, 5:8].sum(), chances[1, 8:10].sum()), trainer.caption(half)[:, :3].tolist()
+
+        with_it, without = taught(1.0), taught(0.0)
+        assert with_it[0] > 0.9 > without[0]
+        assert with_it[1] == without[1] == [[5, 6, 7], [8, 9, END]]
 
 
 class TestEnsemble:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from captioner.metrics.cider import cider_each
 from captioner.model.decoder import build_decoder
 from captioner.model.scst import CiderReward, SelfCritical, sample
+from captioner.model.trained import load_weights, weights_of
 from captioner.model.training import Batch, Trainer
 from captioner.params import DecoderParams
 from captioner.text import END, PAD, START, UNKNOWN
@@ -97,6 +98,23 @@ def test_with_brevity_a_short_caption_is_worth_less_and_a_long_one_as_much() -> 
     before, after = plain(ids, np.array([0]))[0], punished(ids, np.array([0]))[0]
     assert after[0] == pytest.approx(before[0] * np.exp(1 - 4 / 2))  # people's captions have five and three words
     assert after[1] == before[1]
+
+
+def test_what_only_peoples_captions_can_teach_is_left_out(decoder, grid: np.ndarray) -> None:
+    start = weights_of(decoder)
+    batch = Batch(np.arange(3), np.zeros((3, 1, 8), np.int32), np.arange(3))
+
+    def learned(**changes: float) -> dict[str, np.ndarray]:
+        load_weights(decoder, start, "the start")
+        params = train_params(objective="scst", scst=SCST, max_words=6, **changes)
+        trainer = SelfCritical(decoder, params, 1, CiderReward(CAPTIONS, VOCABULARY, brevity=False))
+        for step in range(2):  # the first step's rate is zero
+            trainer.update(grid, batch, step)
+        return weights_of(decoder)
+
+    plain, changed = learned(label_smoothing=0.0), learned(label_smoothing=0.1, bag_of_words=1.0)
+    assert all(np.array_equal(plain[name], changed[name]) for name in plain)
+    assert any(not np.array_equal(plain[name], start[name]) for name in plain)
 
 
 def test_it_raises_the_reward(decoder, grid: np.ndarray) -> None:

@@ -92,6 +92,10 @@ class Decoder(keras.Model):
         """What the softmax sees, [..., U]; `before` is h one step earlier, `look` how queries reach their images."""
         raise NotImplementedError
 
+    def gist(self, context: Context) -> tf.Tensor:
+        """What the softmax sees of an image by itself, before any word, [B, U]. Training's; decoding never asks."""
+        raise NotImplementedError
+
     def hidden(
         self, context: Context, tokens: tf.Tensor, packing: Packing, drop: DropoutLike = no_dropout
     ) -> tf.Tensor:
@@ -146,6 +150,12 @@ class Merge(Decoder):
     def output(
         self, context: Context, look: Look, words: tf.Tensor, before: tf.Tensor, h: tf.Tensor, c: tf.Tensor
     ) -> tf.Tensor:
+        return h
+
+    def gist(self, context: Context) -> tf.Tensor:
+        image = context["image"]
+        state = (x[:, 0] for x in self.initial(context, 1))
+        h, _ = self.recurrence.step(self.inputs(image, tf.zeros_like(image)), tuple(state))
         return h
 
 
@@ -218,6 +228,10 @@ class Attention(Decoder):
         else:
             seen = self._seen(context, look, tf.nn.softmax(scores))
         return self.join(tf.concat([seen, h], axis=-1))
+
+    def gist(self, context: Context) -> tf.Tensor:
+        h, _ = tf.split(context["start"], 2, axis=-1)
+        return self.join(tf.concat([tf.reduce_mean(context["values"], axis=1), h], axis=-1))
 
     def _seen(self, context: Context, look: Look, weights: tf.Tensor) -> tf.Tensor:
         """The cells' mean [..., U] under each head's `weights` [..., H, C]."""

@@ -81,8 +81,9 @@ class SelfCritical(Trainer):
         # Without dropout, whatever cross-entropy had: it would rate the samples by another network than the one that
         # drew them, and what that network finds unlikely is pushed down without end (docs/LOG.md).
         self.decoder, self.dropout, self.reward = decoder, 0.0, reward
-        # Smoothing would pull every caption, the bad ones too, towards the uniform distribution.
-        self.params = params.model_copy(update={"label_smoothing": 0.0})
+        # Smoothing would pull every caption, the bad ones too, towards the uniform distribution. The captions are its
+        # own: there is nothing to foretell.
+        self.params = params.model_copy(update={"label_smoothing": 0.0, "bag_of_words": 0.0})
         self.epochs, self.patience = self.scst.epochs, self.scst.patience
         self._compile(schedule(self.scst.learning_rate, self.scst.warmup_steps, steps_per_epoch * self.scst.epochs))
         self._draw = tf.function(self._sample, reduce_retracing=True, autograph=False)

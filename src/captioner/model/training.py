@@ -17,13 +17,13 @@ import tensorflow as tf
 from captioner.model.adam import Adam
 from captioner.model.beam import beam_search
 from captioner.model.cross_entropy import cross_entropy
-from captioner.model.decoder import Decoder
+from captioner.model.decoder import Context, Decoder
 from captioner.model.dropout import Dropout
 from captioner.model.precision import optimizer_for
 from captioner.model.recurrence import Packing
 from captioner.model.trained import load_weights, weights_of
 from captioner.params import TrainParams
-from captioner.text import PAD, Vocabulary
+from captioner.text import PAD, SPECIAL, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,8 @@ class Trainer:
                 each = self._loss(hidden, packing.pick(targets))
                 row = packing.flat // tf.shape(targets)[2]
                 loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
+                if self.params.bag_of_words:
+                    loss += self.params.bag_of_words * tf.reduce_mean(bag_of_words(self.decoder, context, targets))
                 scaled = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled, [v.value for v in weights])
         self._apply(gradients)
@@ -171,6 +173,23 @@ class Trainer:
             self.decoder, self.decoder.image(self._features(grid)), 1, self.params.max_words, length_power=0.0
         )
         return ids[:, 0]
+
+
+def bag_of_words(decoder: Decoder, context: Context, captions: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy, in nats, between what a decoder would say of each image unasked and what people say of it, [B].
+
+    People's words are those of all `captions` [B, N, T], in any order, each as often as it is there but N times at
+    most. As in Ma et al. (2018), "Bag-of-Words as Target for Neural Machine Translation" (arXiv:1805.04871), of an
+    image's five captions instead of a sentence's one.
+    """
+    images, rows, length = tf.unstack(tf.shape(captions))
+    image = tf.repeat(tf.range(images), rows * length)
+    said = tf.stack([image, tf.reshape(captions, [-1])], axis=1)
+    counts = tf.scatter_nd(said, tf.ones(tf.shape(image)), [images, decoder.vocabulary])
+    words = tf.cast(tf.range(decoder.vocabulary) >= len(SPECIAL), tf.float32)
+    counts = tf.minimum(counts, tf.cast(rows, tf.float32)) * words
+    shares = tf.math.divide_no_nan(counts, tf.reduce_sum(counts, axis=1, keepdims=True))
+    return tf.nn.softmax_cross_entropy_with_logits(shares, decoder.softmax(decoder.gist(context)))
 
 
 def words_of(ids: np.ndarray, vocabulary: Vocabulary) -> list[str]:
