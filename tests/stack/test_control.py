@@ -186,6 +186,16 @@ class TestUp:
         # The other one is up: the next try has less to do.
         assert stack.status(settings, paths).keys() == {"a"}
 
+    def test_nothing_starts_after_one_that_did_not_come_up_nor_after_that(
+        self, settings: Settings, paths: Paths, first_port: int
+    ) -> None:
+        broken = Service("b", first_port, "/", lambda _: [sys.executable, "-c", "raise SystemExit('no weed')"])
+        after = [service("d", first_port, after=("c",)), service("c", first_port, after=("b",))]
+        with pytest.raises(BadEnvironment, match="The service b ended at once: no weed"):
+            stack.up(settings, paths, [service("a", first_port), broken, *after])
+        assert stack.status(settings, paths).keys() == {"a"}
+        assert not [paths.logs / f"{name}.log" for name in "cd" if (paths.logs / f"{name}.log").exists()]
+
     def test_a_home_that_cannot_be_written_is_a_sentence(self, settings: Settings, paths: Paths) -> None:
         paths.home.parent.mkdir(parents=True, exist_ok=True)
         paths.home.write_text("a file where the folder should be", encoding="utf-8")

@@ -151,8 +151,9 @@ def _start(missing: Sequence[Service], paths: Paths, entries: dict[str, dict[str
         unfinished = {one.name for one in (*waiting, *pending)}
         for one in [one for one in waiting if not unfinished & set(one.after)]:
             waiting.remove(one)
-            pending.append(one)
-            _launch(one, paths, entries)
+            if set(one.after) <= entries.keys():  # else what it needs did not come up
+                pending.append(one)
+                _launch(one, paths, entries)
         for one in list(pending):
             try:
                 if _came_up(one, paths, entries, deadline):
@@ -161,7 +162,6 @@ def _start(missing: Sequence[Service], paths: Paths, entries: dict[str, dict[str
                 # The others come up all the same: the next `up` has less to do.
                 faults.append(fault)
                 pending.remove(one)
-                waiting = [other for other in waiting if one.name not in other.after]
         if pending:
             time.sleep(STEP_S)
     if faults:
