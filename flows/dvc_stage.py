@@ -32,9 +32,9 @@ from flows.reports import Bar, publish
 HINTS = ("To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ", "Use `dvc push`")
 RESTORED = "is cached - skipping run"  # DVC's words when it has the outs of exactly these inputs from an earlier run
 UNCHANGED = "didn't change, skipping"
+BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's words when another DVC is at work
 LOOK_S = 1.0  # how long a signal may have to wait
 CHUNK = 1 << 16
-BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's words when another DVC is at work
 
 
 @task(task_run_name="{stage.name}", **PATIENT)

@@ -153,10 +153,8 @@ class Merge(Decoder):
         return h
 
     def gist(self, context: Context) -> tf.Tensor:
-        image = context["image"]
-        state = (x[:, 0] for x in self.initial(context, 1))
-        h, _ = self.recurrence.step(self.inputs(image, tf.zeros_like(image)), tuple(state))
-        return h
+        h, _ = self.recurrence.step(self.word_gates(context["image"])[:, None], self.initial(context, 1))
+        return h[:, 0]
 
 
 class Attention(Decoder):
