@@ -119,12 +119,14 @@ def until(params: TrainParams, phase: str) -> TrainParams:
 
 
 def check(params: Params, candidate: str, phase: str) -> None:
-    """Raises BadParams when there is no such candidate, or its training has no such phase."""
+    """Raises BadParams when there is no such candidate, or its training has no such phase, or needs teachers."""
     from captioner.stages.fitting import phases_of
 
     params.decoder(candidate)
     if phase not in (trained := phases_of(params.train)):
         raise BadParams(f"Training by this params.yaml has no phase {phase}; it has: {', '.join(trained)}.")
+    if params.train.distill:
+        raise BadParams("train.distill trains other networks first, which is not done here: use captioner train.")
 
 
 def measured(app: App, params: Params, candidate: str, phase: str, change: str, trained: set[Path]) -> Row:

@@ -108,6 +108,7 @@ def test_a_line_has_the_means_over_the_seeds_and_what_each_reached() -> None:
         (["attention", "--vary", "train.scst.speed=1"], "train.scst.speed"),
         (["attention", "--vary", "train.finetune.epochs=1"], "has no phase finetune"),
         (["nobody", "--vary", "train.scst.epochs=1"], "nobody"),
+        (["attention", "--vary", "train.ema=0", "--set", "train.distill={teachers: 1, share: 0.5}"], "captioner train"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

@@ -39,6 +39,7 @@ PLUMBING = {
     "params.py",
     "deployparams.py",
     "experimentparams.py",
+    "trainparams.py",
     "section.py",
     "paths.py",
     "ports.py",

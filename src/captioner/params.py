@@ -17,11 +17,14 @@ from captioner.deployparams import DeployParams as DeployParams
 from captioner.errors import BadParams
 from captioner.experimentparams import ExperimentParams as ExperimentParams
 from captioner.section import Section, Share
+from captioner.trainparams import FinetuneParams as FinetuneParams
+from captioner.trainparams import ScstParams as ScstParams
+from captioner.trainparams import TrainParams as TrainParams
+from captioner.trainparams import View as View
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-View = Literal["flip", "zoom", "zoom-flip"]
 
 
 class SampleParams(Section):
@@ -86,65 +89,6 @@ class FeaturesParams(Section):
         default="tensorflow", description="what runs the network; openvino needs the extra of that name"
     )
     views: tuple[View, ...] = Field(default=(), description="views of the training images beside the plain one")
-
-
-class ScstParams(Section):
-    """Self-critical training on CIDEr, from the best weights of cross-entropy on."""
-
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
-    samples: int = Field(ge=2, description="captions drawn for each image and step")
-    patience: int = Field(ge=1, description="epochs without a better dev score")
-    brevity: bool = Field(default=True, description="short captions are worth less, by BLEU's brevity penalty")
-
-
-class FinetuneParams(Section):
-    """Cross-entropy once more, with the encoder's last blocks, on pictures that are drawn anew each time."""
-
-    first: Annotated[str, Field(pattern=r"^block[0-9]+$")] = Field(description="the first of the blocks that learn")
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0, description="of the decoder")
-    encoder_rate: float = Field(gt=0, description="of the encoder's blocks")
-    warmup_steps: int = Field(ge=0)
-    patience: int = Field(ge=1, description="epochs without a better dev score")
-    strength: Share = Field(default=1.0, description="of the changes to pictures; 0 leaves them as they are")
-
-
-class TrainParams(Section):
-    seed: int = Field(ge=0)
-    objective: Literal["cross-entropy", "scst"] = Field(
-        default="cross-entropy", description="scst: cross-entropy first, then the section scst"
-    )
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="float32", description="of matrix products in training; the rest, and all of decoding, is float32"
-    )
-    epochs: int = Field(ge=1)
-    images_per_batch: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
-    label_smoothing: float = Field(ge=0, lt=1)
-    bag_of_words: float = Field(
-        default=0.0, ge=0, description="weight of a second loss: an image's words, foretold before any is said"
-    )
-    clip_norm: float = Field(gt=0)
-    min_count: int = Field(ge=1, description="rarer words become the unknown word")
-    max_words: int = Field(ge=2, description="longer captions are cut, in training and in decoding")
-    monitor: Literal["cider", "bleu_4"] = "cider"
-    patience: int = Field(ge=1, description="epochs without a better dev score")
-    dev_images: int = Field(ge=1, description="images captioned after each epoch")
-    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' running average; 0 is none")
-    views: tuple[View, ...] = Field(
-        default=(), description="views of the images beside the plain one; of features.views"
-    )
-    scst: ScstParams | None = None
-    finetune: FinetuneParams | None = None
-
-    @model_validator(mode="after")
-    def _scst_has_its_section(self) -> TrainParams:
-        if self.objective == "scst" and self.scst is None:
-            raise ValueError("objective is 'scst', but train.scst is missing")
-        return self
 
 
 class DecoderParams(Section):

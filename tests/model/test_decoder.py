@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from captioner.model.beam import beam_search
-from captioner.model.decoder import build_decoder
+from captioner.model.decoder import Decoder, build_decoder
 from captioner.model.dropout import Dropout
 from captioner.model.ensemble import Ensemble
 from captioner.model.recurrence import Packing
@@ -22,8 +23,8 @@ from tests.tiny import META
 KINDS = ("merge", "attention")
 
 
-def tiny(kind: str, vocabulary: int = 12):
-    return build_decoder(DecoderParams(kind=kind, units=8, embedding=8, dropout=0.0), vocabulary, channels=6, seed=3)
+def tiny(kind: str, vocabulary: int = 12, seed: int = 3):
+    return build_decoder(DecoderParams(kind=kind, units=8, embedding=8, dropout=0.0), vocabulary, channels=6, seed=seed)
 
 
 def train_params(**changes) -> TrainParams:
@@ -180,6 +181,56 @@ class TestBagOfWords:
         with_it, without = taught(1.0), taught(0.0)
         assert with_it[0] > 0.9 > without[0]
         assert with_it[1] == without[1] == [[5, 6, 7], [8, 9, END]]
+
+
+def chances(decoder: Decoder, grid: tf.Tensor, captions: np.ndarray) -> np.ndarray:
+    """Word after word, as decoding goes: probabilities [B, N, T, V]."""
+    context, found = decoder.image(grid), []
+    state = decoder.initial(context, captions.shape[1])
+    for t in range(captions.shape[2] - 1):
+        logits, state = decoder.step(context, tf.constant(captions[:, :, t]), state)
+        found.append(tf.nn.softmax(logits).numpy())
+    return np.stack(found, axis=2)
+
+
+class TestDistillation:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_its_loss_is_the_captions_and_the_teachers_in_shares(self, kind: str, grid: tf.Tensor) -> None:
+        captions = np.array([[[START, 5, 6, END], [START, 7, END, PAD]], [[START, 8, 9, END]] * 2], np.int32)
+        half = tf.cast(tf.cast(grid, tf.float16), tf.float32)
+        teachers = [tiny(kind, seed=seed) for seed in (5, 6)]
+        said = np.mean([chances(teacher, half, captions) for teacher in teachers], axis=0)
+        logs = np.log(chances(tiny(kind), half, captions))
+        targets = captions[:, :, 1:]
+        real = targets != PAD
+        by_people = -np.take_along_axis(logs, targets[..., None], axis=-1)[..., 0][real].mean()
+        by_teachers = -(said * logs).sum(axis=-1)[real].mean()
+        for share in (0.25, 1.0):
+            params = train_params(label_smoothing=0.0, distill={"teachers": 2, "share": share})
+            trainer = Trainer(tiny(kind), params, 0.0, 10, teachers)
+            loss, tokens = trainer.train(half.numpy().astype(np.float16), captions, 0)
+            assert tokens == real.sum()
+            assert loss == pytest.approx((1 - share) * by_people + share * by_teachers, rel=1e-5)
+
+    def test_a_network_learns_what_its_teachers_say_and_they_learn_nothing(self, grid: tf.Tensor) -> None:
+        half = grid.numpy().astype(np.float16)
+        theirs = np.array([[[START, 5, 6, END]], [[START, 8, 9, END]]], np.int32)
+        ours = np.array([[[START, 10, 11, END]], [[START, 10, 11, END]]], np.int32)
+
+        def trained(captions: np.ndarray, *teachers: Decoder, **changes: Any) -> Trainer:
+            params = train_params(epochs=150, learning_rate=0.03, label_smoothing=0.0, **changes)
+            trainer = Trainer(tiny("attention"), params, 0.0, 1, teachers)
+            for step in range(150):
+                trainer.train(half, captions, step)
+            return trainer
+
+        teacher = trained(theirs)
+        before = weights_of(teacher.decoder)
+        whole = trained(ours, teacher.decoder, distill={"teachers": 1, "share": 1.0})
+        small = trained(ours, teacher.decoder, distill={"teachers": 1, "share": 0.2})
+        assert teacher.caption(half)[:, 0].tolist() == whole.caption(half)[:, 0].tolist() == [5, 8]
+        assert small.caption(half)[:, :3].tolist() == [[10, 11, END]] * 2
+        assert all((array == before[name]).all() for name, array in weights_of(teacher.decoder).items())
 
 
 class TestEnsemble:

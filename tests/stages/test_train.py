@@ -70,6 +70,7 @@ SCST = {"epochs": 3, "learning_rate": 0.005, "warmup_steps": 2, "samples": 4, "p
         ("attention", 1, 4, {"objective": "scst", "scst": SCST, "ema": 0.9}),
         ("attention", 2, 5, {"views": ("flip",), "ema": 0.9}),
         ("attention", 1, 2, {"epochs": 4, "ema": 0.9, "precision": "mixed_float16"}),
+        ("attention", 1, 5, {"epochs": 2, "ema": 0.9, "distill": {"teachers": 2, "share": 0.5}}),
     ],
 )
 def test_a_run_cut_short_ends_like_an_unbroken_one(
@@ -101,6 +102,20 @@ def test_a_run_cut_short_ends_like_an_unbroken_one(
     run(data, decoder=decoder, **changes)
     assert outs(data) == unbroken
     assert not list(data.checkpoints.rglob("*.npz")), "a finished run leaves no checkpoint"
+
+
+def test_teachers_are_trained_first_and_only_teach(data: Paths) -> None:
+    changes = {"epochs": 2, "objective": "scst", "scst": {**SCST, "epochs": 1}}
+    alone = run(data, **changes)
+    without = outs(data)["weights.npz"]
+    report = run(data, **changes, distill={"teachers": 1, "share": 0.5})
+    phases = [(epoch.member, epoch.objective) for epoch in report.epochs]
+    one = ["cross-entropy", "cross-entropy", "scst"]
+    assert phases == [(member, objective) for member in (1, 0) for objective in one]
+    assert [epoch.epoch for epoch in report.epochs] == [1, 2, 3, 4, 5, 6]
+    assert report.best_epoch >= 4, "a teacher's epoch is none of the candidate's"
+    assert report.parameters == alone.parameters, "the teacher is not kept"
+    assert outs(data)["weights.npz"] != without, "it learned from its teacher"
 
 
 IN_A_PROCESS = """

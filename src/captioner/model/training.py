@@ -71,9 +71,19 @@ class Trainer:
     """A decoder, its optimizer, the running average of its weights, and the compiled steps over them."""
 
     objective = "cross-entropy"
+    teachers: Sequence[Decoder] = ()
 
-    def __init__(self, decoder: Decoder, params: TrainParams, dropout: float, steps_per_epoch: int) -> None:
-        self.decoder, self.params, self.dropout = decoder, params, dropout
+    def __init__(
+        self,
+        decoder: Decoder,
+        params: TrainParams,
+        dropout: float,
+        steps_per_epoch: int,
+        teachers: Sequence[Decoder] = (),
+    ) -> None:
+        """With `teachers`, of the decoder's own shape, ``params.distill`` says what they say counts."""
+        assert not teachers or params.distill is not None, "the stage sees to it"
+        self.decoder, self.params, self.dropout, self.teachers = decoder, params, dropout, teachers
         self.epochs, self.patience = params.epochs, params.patience
         self._compile(schedule(params.learning_rate, params.warmup_steps, steps_per_epoch * params.epochs))
 
@@ -136,11 +146,16 @@ class Trainer:
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
         weights = self.variables
+        taught = said_by(self.teachers, self._features(grid), inputs, packing) if self.teachers else None
         with self.decoder.product.in_format(self.params.precision):
             with tf.GradientTape() as tape:
                 context = self.decoder.image(self._features(grid), drop)
                 hidden = self.decoder.hidden(context, inputs, packing, drop)
                 each = self._loss(hidden, packing.pick(targets))
+                if taught is not None and self.params.distill:
+                    share = self.params.distill.share
+                    distilled = tf.nn.softmax_cross_entropy_with_logits(taught, self.decoder.softmax(hidden))
+                    each = (1.0 - share) * each + share * distilled
                 row = packing.flat // tf.shape(targets)[2]
                 loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
                 if self.params.bag_of_words:
@@ -173,6 +188,15 @@ class Trainer:
             self.decoder, self.decoder.image(self._features(grid)), 1, self.params.max_words, length_power=0.0
         )
         return ids[:, 0]
+
+
+def said_by(teachers: Sequence[Decoder], features: tf.Tensor, inputs: tf.Tensor, packing: Packing) -> tf.Tensor:
+    """The mean of what each of `teachers` thinks likely after each real token: probabilities [P, V].
+
+    As in Hinton et al. (2015), "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), at temperature 1.
+    """
+    chances = [tf.nn.softmax(t.softmax(t.hidden(t.image(features), inputs, packing))) for t in teachers]
+    return tf.add_n(chances) / float(len(chances))
 
 
 def bag_of_words(decoder: Decoder, context: Context, captions: tf.Tensor) -> tf.Tensor:

@@ -25,6 +25,7 @@ from captioner.text import Vocabulary
 
 if TYPE_CHECKING:
     from captioner.model.checkpoint import Checkpoint
+    from captioner.model.decoder import Decoder
     from captioner.model.training import Trainer
     from captioner.stages.pictures import Pictures
 
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Epoch:
     epoch: int
-    loss: float  # nats a token, dropout and smoothing included; in self-critical training of the network's own samples
+    loss: float  # nats a token, dropout, smoothing, teachers included; in self-critical training of its own samples
     learning_rate: float
     cider: float
     bleu_1: float
     bleu_4: float
     mean_words: float
     distinct: float
-    member: int = 0
+    member: int = 0  # a teacher's comes after the candidate's own
     objective: str = "cross-entropy"
     reward: float = 0.0  # mean CIDEr of the samples of self-critical training
 
@@ -109,6 +110,7 @@ class Given:
     word_vectors: Path
     checkpoints: Path
     pictures: Pictures | None = None  # where the encoder is to learn
+    teachers: tuple[Mapping[str, np.ndarray], ...] = ()  # weights of the networks that teach
 
     @property
     def steps(self) -> int:
@@ -149,7 +151,8 @@ def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) 
             trainer = Tuner(decoder, given.pictures.encoder, params, given.decoder.dropout, given.steps)
             given = replace(given, views=given.pictures)
         else:
-            trainer = Trainer(decoder, params, given.decoder.dropout, given.steps)
+            teachers = [network_of(weights, given) for weights in given.teachers]
+            trainer = Trainer(decoder, params, given.decoder.dropout, given.steps, teachers)
         checkpoint = Checkpoint(given.checkpoints / f"{member}-{phase}", trainer)
         own = [Epoch(**epoch) for epoch in checkpoint.restore()]
         for epoch in own:
@@ -162,6 +165,16 @@ def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) 
             tuned = trainer.settle()
             given = replace(given, views=Encoded(given.pictures))
     return Trained(weights_of(decoder), coverage, tuned)
+
+
+def network_of(weights: Mapping[str, np.ndarray], given: Given) -> Decoder:
+    """A network of the candidate's kind with `weights`."""
+    from captioner.model.decoder import build_decoder
+    from captioner.model.trained import load_weights
+
+    decoder = build_decoder(given.decoder, len(given.vocabulary), given.channels)
+    load_weights(decoder, weights, "a teacher")
+    return decoder
 
 
 def phases_of(params: TrainParams) -> list[str]:

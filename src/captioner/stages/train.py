@@ -2,7 +2,8 @@
 
 A network has one or more members, each trained alone from a seed of its own, in one phase (cross-entropy), two
 (self-critical training on CIDEr, from the first phase's best weights on) or three (between them the encoder's last
-blocks learn too, and the pictures take the place of the features). What people wrote of the training pictures is
+blocks learn too, and the pictures take the place of the features). With ``train.distill``, networks that only teach
+are trained before it, from the seeds after its own. What people wrote of the training pictures is
 kept beside the weights, for export to rate captions by. After every epoch a checkpoint is
 written outside the DVC out; a run that was cut short goes on from it and ends with the same weights as one that was
 not.
@@ -126,6 +127,12 @@ def run(
         members: list[Trained] = []
         with ExitStack() as stack:
             packs = stack.enter_context(PackReader(paths.raw)) if params.finetune else None
+            for number in range(params.distill.teachers if params.distill else 0):
+                plain = replace(
+                    given, params=params.model_copy(update={"finetune": None, "distill": None}), teachers=()
+                )
+                teacher = train_member(plain, decoder_params.members + number, history, tracked)
+                given = replace(given, teachers=(*given.teachers, teacher.weights))
             for number in range(decoder_params.members):
                 if packs and params.finetune:
                     # Each member begins with the published encoder.
@@ -146,7 +153,8 @@ def run(
         load_weights(network, arrays, candidate)
         folder = paths.trained(candidate)
         write_trained(folder, network, vocabulary, meta, params.max_words, encoder, memory)
-        best = max(history, key=lambda e: getattr(e, params.monitor))
+        own = [epoch for epoch in history if epoch.member < decoder_params.members]
+        best = max(own, key=lambda e: getattr(e, params.monitor))
         report = TrainReport(
             candidate=candidate,
             weights_digest=sha256_file(folder / "weights.npz"),
