@@ -37,7 +37,8 @@ class FinetuneParams(Section):
 class DistillParams(Section):
     """Networks that are trained first, and teach: the candidate learns from what they together think likely, too.
 
-    They learn from features, so they go through cross-entropy and what `objective` says, and not through fine-tuning.
+    They go through cross-entropy and, where `objective` says so, self-critical training, but not through fine-tuning;
+    the candidate has no self-critical training of its own.
     """
 
     teachers: int = Field(ge=1, le=8, description="networks of the candidate's kind, from the seeds after its own")

@@ -25,6 +25,7 @@ from captioner.records import ImageRecord, read_json, read_manifest, write_manif
 from captioner.settings import Settings
 from captioner.stages import evaluate, export, features, train
 from captioner.stages.fitting import phases_of
+from captioner.trainparams import DistillParams
 from tests.fakes import FakeTracker
 from tests.tiny import COLOURS, KINDS, decoder_params, train_params
 
@@ -101,6 +102,8 @@ def test_the_phases_follow_from_the_params() -> None:
     assert phases_of(train_params(finetune=FINETUNE)) == ["cross-entropy", "finetune"]
     both = train_params(finetune=FINETUNE, objective="scst", scst=SCST)
     assert phases_of(both) == ["cross-entropy", "finetune", "scst"]
+    taught = both.model_copy(update={"distill": DistillParams(teachers=1, share=0.5)})
+    assert phases_of(taught) == ["cross-entropy", "finetune"], "self-critical training is its teachers' alone"
 
 
 @pytest.mark.timeout(600)

@@ -179,7 +179,8 @@ def network_of(weights: Mapping[str, np.ndarray], given: Given) -> Decoder:
 
 def phases_of(params: TrainParams) -> list[str]:
     """What a member goes through, by the objectives' names, in order."""
-    further = {"finetune": params.finetune is not None, "scst": params.objective == "scst"}
+    # What teachers have brought, self-critical training takes back (docs/LOG.md): it is theirs alone.
+    further = {"finetune": params.finetune is not None, "scst": params.objective == "scst" and not params.distill}
     return ["cross-entropy", *(name for name, wanted in further.items() if wanted)]
 
 
