@@ -32,6 +32,7 @@ from captioner.records import (
 )
 from captioner.shipped import FILES, MAX_BYTES, read_shipped, rebuild
 from captioner.stages.ship import best_epoch, seeds_of, without_references
+from captioner.trainparams import DistillParams
 from tests.evaluated import write_candidate
 from tests.tiny import EXPORT
 from tests.tiny_shipped import change_params
@@ -185,6 +186,13 @@ def test_every_members_seed_is_named(evaluated: Paths) -> None:
         "evaluate.seed": 0,
         "members": [1, 2, 3],
     }
+
+
+def test_so_is_every_teachers(evaluated: Paths) -> None:
+    params = load_params(evaluated.params)
+    taught = params.train.model_copy(update={"distill": DistillParams(teachers=2, share=0.5)})
+    found = seeds_of(params.model_copy(update={"train": taught}), "attention")
+    assert found == {"train.seed": 1, "evaluate.seed": 0, "teachers": [2, 3]}
 
 
 def sample(root: Path) -> None:

@@ -222,8 +222,10 @@ def without_references(report: Mapping[str, Any]) -> dict[str, Any]:
 def seeds_of(params: Params, candidate: str) -> dict[str, Any]:
     """Every seed that the model depends on, by its name in params.yaml; of several networks the seed of each."""
     found = dict(_seeds(_sections(params)))
-    members = params.decoder(candidate).members
-    return found if members == 1 else {**found, "members": [params.train.seed + member for member in range(members)]}
+    members, distill = params.decoder(candidate).members, params.train.distill
+    each = [params.train.seed + number for number in range(members + (distill.teachers if distill else 0))]
+    several = {"members": each[:members]} if members > 1 else {}
+    return {**found, **several, **({"teachers": each[members:]} if distill else {})}
 
 
 def commands(params: Params, paths: Paths, candidate: str, git: GitState) -> list[str]:
