@@ -119,6 +119,7 @@ def test_teachers_are_trained_first_and_only_teach(data: Paths) -> None:
     ]
     assert [epoch.epoch for epoch in report.epochs] == [1, 2, 3, 4, 5]
     assert report.best_epoch >= 4, "a teacher's epoch is none of the candidate's"
+    assert [line.split()[0] for line in report.render().splitlines() if "teacher" in line] == ["1", "2", "3"]
     assert report.parameters == alone.parameters, "the teacher is not kept"
     assert outs(data)["weights.npz"] != without, "it learned from its teacher"
 

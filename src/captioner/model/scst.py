@@ -98,7 +98,7 @@ class SelfCritical(Trainer):
         loss, tokens = self._step(features, ids, tf.constant(rewards - others), tf.constant(step))
         return float(loss), int(tokens), float(rewards.mean()) * 100.0
 
-    def _loss(self, hidden: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    def _loss(self, hidden: tf.Tensor, targets: tf.Tensor, taught: tf.Tensor | None) -> tf.Tensor:
         """-log p of each token in the distribution that it was drawn from.
 
         Over all tokens, what is never drawn would never be blamed, and would take the probability of what is.

@@ -82,7 +82,7 @@ class Trainer:
         teachers: Sequence[Decoder] = (),
     ) -> None:
         """With `teachers`, of the decoder's own shape, ``params.distill`` says what they say counts."""
-        assert not teachers or params.distill is not None, "the stage sees to it"
+        assert bool(teachers) == (params.distill is not None), "the stage sees to it"
         self.decoder, self.params, self.dropout, self.teachers = decoder, params, dropout, teachers
         self.epochs, self.patience = params.epochs, params.patience
         self._compile(schedule(params.learning_rate, params.warmup_steps, steps_per_epoch * params.epochs))
@@ -151,11 +151,7 @@ class Trainer:
             with tf.GradientTape() as tape:
                 context = self.decoder.image(self._features(grid), drop)
                 hidden = self.decoder.hidden(context, inputs, packing, drop)
-                each = self._loss(hidden, packing.pick(targets))
-                if taught is not None and self.params.distill:
-                    share = self.params.distill.share
-                    distilled = tf.nn.softmax_cross_entropy_with_logits(taught, self.decoder.softmax(hidden))
-                    each = (1.0 - share) * each + share * distilled
+                each = self._loss(hidden, packing.pick(targets), taught)
                 row = packing.flat // tf.shape(targets)[2]
                 loss = tf.reduce_mean(each * tf.gather(tf.reshape(worth, [-1]), row))
                 if self.params.bag_of_words:
@@ -179,9 +175,11 @@ class Trainer:
         """One step along `gradients`, of `variables`."""
         self.optimizer.apply(gradients, self.variables)
 
-    def _loss(self, hidden: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy of each token, in nats, with label smoothing."""
-        return cross_entropy(self.decoder.softmax, hidden, targets, self.params.label_smoothing)
+    def _loss(self, hidden: tf.Tensor, targets: tf.Tensor, taught: tf.Tensor | None) -> tf.Tensor:
+        """Cross-entropy of each token, in nats, with label smoothing, and the teachers' share of it."""
+        share = self.params.distill.share if taught is not None and self.params.distill else 0.0
+        smoothing = self.params.label_smoothing
+        return cross_entropy(self.decoder.softmax, hidden, targets, smoothing, taught=taught, share=share)
 
     def _caption(self, grid: tf.Tensor) -> tf.Tensor:
         ids, _ = beam_search(

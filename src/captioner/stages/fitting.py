@@ -15,7 +15,7 @@ import numpy as np
 from captioner.errors import BadData
 from captioner.featurestore.packed import PackedFeatures
 from captioner.metrics import Scorer
-from captioner.model.trained import weights_of
+from captioner.model.trained import load_weights, weights_of
 from captioner.model.vectors import Coverage, start_from
 from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
@@ -170,7 +170,6 @@ def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) 
 def network_of(weights: Mapping[str, np.ndarray], given: Given) -> Decoder:
     """A network of the candidate's kind with `weights`."""
     from captioner.model.decoder import build_decoder
-    from captioner.model.trained import load_weights
 
     decoder = build_decoder(given.decoder, len(given.vocabulary), given.channels)
     load_weights(decoder, weights, "a teacher")

@@ -82,8 +82,10 @@ class TrainReport:
             *([f"word vectors: {vectors.file} has {vectors.found:,} of {vectors.words:,} words"] if vectors else []),
             "epoch   loss  dev CIDEr  BLEU-4  words",
         ]
+        first = next(e.epoch for e in self.epochs if e.member == 0)  # the candidate's own: its teachers' come before
         for e in self.epochs:
             phase = "" if e.objective == "cross-entropy" else f"  {e.objective}"
+            phase += "  teacher" if e.epoch < first else ""
             best = "  best" if e.epoch == self.best_epoch else ""
             lines.append(
                 f"{e.epoch:>5} {e.loss:>6.3f} {e.cider:>10.1f} {e.bleu_4:>7.1f} {e.mean_words:>6.1f}{phase}{best}"
