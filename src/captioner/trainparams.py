@@ -37,8 +37,8 @@ class FinetuneParams(Section):
 class DistillParams(Section):
     """Networks that are trained first, and teach: the candidate learns from what they together think likely, too.
 
-    They go through cross-entropy and, where `objective` says so, self-critical training, but not through fine-tuning;
-    the candidate has no self-critical training of its own.
+    They go through every phase, and then look at pictures as they are. The candidate has no self-critical training of
+    its own.
     """
 
     teachers: int = Field(ge=1, le=8, description="networks of the candidate's kind, from the seeds after its own")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,10 +13,13 @@ import tensorflow as tf
 from captioner.model.beam import beam_search
 from captioner.model.decoder import Decoder, build_decoder
 from captioner.model.dropout import Dropout
+from captioner.model.encoder import Encoder
 from captioner.model.ensemble import Ensemble
 from captioner.model.recurrence import Packing
+from captioner.model.teaching import Teacher
 from captioner.model.trained import read_trained, weights_of, write_trained
-from captioner.model.training import Trainer, bag_of_words, epoch_batches
+from captioner.model.training import Batch, Trainer, bag_of_words, epoch_batches
+from captioner.model.tuning import Tuner
 from captioner.params import DecoderParams, TrainParams
 from captioner.text import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 from tests.tiny import META
@@ -198,8 +202,10 @@ class TestDistillation:
     def test_its_loss_is_the_captions_and_the_teachers_in_shares(self, kind: str, grid: tf.Tensor) -> None:
         captions = np.array([[[START, 5, 6, END], [START, 7, END, PAD]], [[START, 8, 9, END]] * 2], np.int32)
         half = tf.cast(tf.cast(grid, tf.float16), tf.float32)
-        teachers = [tiny(kind, seed=seed) for seed in (5, 6)]
-        said = np.mean([chances(teacher, half, captions) for teacher in teachers], axis=0)
+        networks, grids = [tiny(kind, seed=seed) for seed in (5, 6)], (half, half[:, ::-1] * 2)
+        said = np.mean([chances(one, seen, captions) for one, seen in zip(networks, grids, strict=True)], axis=0)
+        shown = [seen.numpy().astype(np.float16) for seen in grids]
+        teachers = [Teacher(one, lambda images: np.empty(0)) for one in networks]
         logs = np.log(chances(tiny(kind), half, captions))
         targets = captions[:, :, 1:]
         real = targets != PAD
@@ -208,20 +214,46 @@ class TestDistillation:
         for share in (0.25, 1.0):
             params = train_params(label_smoothing=0.0, distill={"teachers": 2, "share": share})
             trainer = Trainer(tiny(kind), params, 0.0, 10, teachers)
-            loss, tokens = trainer.train(half.numpy().astype(np.float16), captions, 0)
+            loss, tokens = trainer.train(half.numpy().astype(np.float16), captions, 0, shown)
             assert tokens == real.sum()
             assert loss == pytest.approx((1 - share) * by_people + share * by_teachers, rel=1e-5)
+
+    def test_so_it_is_where_the_encoder_learns(self, grid: tf.Tensor) -> None:
+        captions = np.array([[[START, 5, 6, END]], [[START, 8, 9, END]]], np.int32)
+        pixels = np.random.default_rng(2).random((2, 2, 2, 3)).astype(np.float32)
+        given = keras.Input((2, 2, 3))
+        stem = keras.layers.Conv2D(4, 1, name="stem")(given)
+        encoder = Encoder(
+            keras.Model(given, keras.layers.Conv2D(6, 1, name="block1-expand")(stem)), "tiny", "grid", "0"
+        )
+        half = grid.numpy().astype(np.float16)
+        teacher = tiny("attention", seed=5)
+        said = chances(teacher, tf.cast(half, tf.float32), captions)
+        wanted = -(said * np.log(chances(tiny("attention"), encoder.encode(pixels), captions))).sum(axis=-1).mean()
+        finetune = {"first": "block1", "epochs": 1, "learning_rate": 0.01, "encoder_rate": 0.01}
+        params = train_params(
+            distill={"teachers": 1, "share": 1.0}, finetune={**finetune, "warmup_steps": 1, "patience": 1}
+        )
+        tuner = Tuner(tiny("attention"), encoder, params, 0.0, 2, [Teacher(teacher, lambda images: half[images])])
+        before = encoder.encode(pixels).numpy()
+        batch = Batch(rows=np.arange(2), captions=captions, images=np.arange(2))
+        losses = [tuner.update(pixels, batch, step)[0] for step in range(4)]  # the first at a rate of 0
+        assert losses[0] == pytest.approx(wanted, rel=1e-5)
+        assert losses[-1] < losses[0]
+        assert (encoder.encode(pixels).numpy() != before).any(), "the encoder learns from the teacher, too"
 
     def test_a_network_learns_what_its_teachers_say_and_they_learn_nothing(self, grid: tf.Tensor) -> None:
         half = grid.numpy().astype(np.float16)
         theirs = np.array([[[START, 5, 6, END]], [[START, 8, 9, END]]], np.int32)
         ours = np.array([[[START, 10, 11, END]], [[START, 10, 11, END]]], np.int32)
 
-        def trained(captions: np.ndarray, *teachers: Decoder, **changes: Any) -> Trainer:
+        def trained(captions: np.ndarray, *networks: Decoder, **changes: Any) -> Trainer:
             params = train_params(epochs=150, learning_rate=0.03, label_smoothing=0.0, **changes)
+            teachers = [Teacher(one, lambda images: half[images]) for one in networks]
             trainer = Trainer(tiny("attention"), params, 0.0, 1, teachers)
+            batch = Batch(rows=np.arange(2), captions=captions, images=np.arange(2))
             for step in range(150):
-                trainer.train(half, captions, step)
+                trainer.update(half, batch, step)
             return trainer
 
         teacher = trained(theirs)

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from captioner.errors import BadData, BadParams
 from captioner.featurestore.packed import PackedFeatures
 from captioner.images import normalise
 from captioner.metrics import Scorer
-from captioner.model.arrays import unpack_arrays
+from captioner.model.arrays import pack_arrays, rounded, unpack_arrays
 from captioner.model.captioner import Captioner
 from captioner.model.encoder import load_encoder
+from captioner.model.preprocess import decode_and_resize
 from captioner.model.several import members_of
 from captioner.packs import PackReader, PackWriter, digest
 from captioner.params import EvaluateParams, ExportParams, FeaturesParams
 from captioner.paths import Paths
-from captioner.records import ImageRecord, read_json, read_manifest, write_manifest
+from captioner.records import ImageRecord, read_json, read_manifest, write_bytes, write_manifest
 from captioner.settings import Settings
 from captioner.stages import evaluate, export, features, train
 from captioner.stages.fitting import phases_of
@@ -154,6 +156,26 @@ class Killed(Exception):
     pass
 
 
+class Dies(FakeTracker):
+    """A run that ends with `epoch`."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def start(self, name, tags):
+        started = super().start(name, tags)
+        metrics = started.metrics
+
+        def dying(values, step=None):
+            metrics(values, step)
+            if step == self.epoch:
+                raise Killed
+
+        started.metrics = dying
+        return started
+
+
 @pytest.mark.timeout(600)
 def test_a_run_cut_short_again_and_again_while_the_encoder_learns_ends_like_an_unbroken_one(data: Paths) -> None:
     changes = {"objective": "scst", "scst": SCST, "ema": 0.9}
@@ -161,28 +183,40 @@ def test_a_run_cut_short_again_and_again_while_the_encoder_learns_ends_like_an_u
     assert [e.objective for e in report.epochs][-1] == "scst"
     unbroken = outs(data)
 
-    class Dies(FakeTracker):
-        def __init__(self, epoch: int) -> None:
-            super().__init__()
-            self.epoch = epoch
-
-        def start(self, name, tags):
-            started = super().start(name, tags)
-            metrics = started.metrics
-
-            def dying(values, step=None):
-                metrics(values, step)
-                if step == self.epoch:
-                    raise Killed
-
-            started.metrics = dying
-            return started
-
     for epoch in (3, 5):
         with pytest.raises(Killed):
             run(data, Dies(epoch), **changes)
     run(data, **changes)
     assert outs(data) == unbroken
+
+
+@pytest.mark.timeout(600)
+def test_teachers_look_at_pictures_as_they_are_with_encoders_of_their_own(data: Paths) -> None:
+    changes = {"distill": {"teachers": 1, "share": 0.5}, "objective": "scst", "scst": SCST}
+    report = run(data, **changes)
+    phases = [(e.member, e.objective) for e in report.epochs]
+    own = ["cross-entropy"] * 2 + ["finetune"] * 2
+    assert phases == [*((1, name) for name in (*own, "scst")), *((0, name) for name in own)]
+    unbroken = outs(data)
+
+    with pytest.raises(Killed):
+        run(data, Dies(6), **changes)
+    (seen,) = data.checkpoints.rglob("1-seen.npy")
+    learned = unpack_arrays(seen.parent / "1-finetune" / "checkpoint.npz")
+    start = "best/encoder/"
+    ends = rounded({name.removeprefix(start): a for name, a in learned.items() if name.startswith(start)})
+    write_bytes(data.root / "ends.npz", pack_arrays(ends))
+    teachers = load_encoder("efficientnet-lite0", "grid", None, data.home / "encoders", data.root / "ends.npz")
+    with PackReader(data.raw) as packs:
+        training = [row for row in read_manifest(data.validated / "manifest.jsonl") if row.split == "train"]
+        pixels = np.stack([decode_and_resize(normalise(packs.read(row), row.id), 224).numpy() for row in training])
+    np.testing.assert_allclose(np.load(seen), teachers.encode(tf.constant(pixels)), rtol=2e-3, atol=2e-3)
+
+    with pytest.raises(Killed):
+        run(data, Dies(8), **changes)
+    run(data, **changes)
+    assert outs(data) == unbroken
+    assert not list(data.checkpoints.rglob("*.*")), "a finished run leaves nothing of its teachers"
 
 
 def test_a_block_that_the_encoder_has_not_is_refused_by_name(data: Paths) -> None:

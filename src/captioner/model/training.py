@@ -21,6 +21,7 @@ from captioner.model.decoder import Context, Decoder
 from captioner.model.dropout import Dropout
 from captioner.model.precision import optimizer_for
 from captioner.model.recurrence import Packing
+from captioner.model.teaching import Teacher, said_by
 from captioner.model.trained import load_weights, weights_of
 from captioner.params import TrainParams
 from captioner.text import PAD, SPECIAL, Vocabulary
@@ -71,7 +72,7 @@ class Trainer:
     """A decoder, its optimizer, the running average of its weights, and the compiled steps over them."""
 
     objective = "cross-entropy"
-    teachers: Sequence[Decoder] = ()
+    teachers: Sequence[Teacher] = ()
 
     def __init__(
         self,
@@ -79,9 +80,9 @@ class Trainer:
         params: TrainParams,
         dropout: float,
         steps_per_epoch: int,
-        teachers: Sequence[Decoder] = (),
+        teachers: Sequence[Teacher] = (),
     ) -> None:
-        """With `teachers`, of the decoder's own shape, ``params.distill`` says what they say counts."""
+        """With `teachers`, ``params.distill`` says what their say counts."""
         assert bool(teachers) == (params.distill is not None), "the stage sees to it"
         self.decoder, self.params, self.dropout, self.teachers = decoder, params, dropout, teachers
         self.epochs, self.patience = params.epochs, params.patience
@@ -112,12 +113,19 @@ class Trainer:
 
     def update(self, grid: np.ndarray, batch: Batch, step: int) -> tuple[float, int, float]:
         """One update on `grid` [B, C, D] float16, the batch's features. Returns loss a token, tokens, and 0."""
-        return (*self.train(grid, batch.captions, step), 0.0)
+        shown = [teacher.seen(batch.images) for teacher in self.teachers]
+        return (*self.train(grid, batch.captions, step, shown), 0.0)
 
-    def train(self, grid: np.ndarray, captions: np.ndarray, step: int) -> tuple[float, int]:
-        """One update on `grid` [B, C, D] float16 and `captions` [B, N, T + 1]. Returns loss per token, and tokens."""
+    def train(
+        self, grid: np.ndarray, captions: np.ndarray, step: int, shown: Sequence[np.ndarray] = ()
+    ) -> tuple[float, int]:
+        """One update on `grid` [B, C, D] float16 and `captions` [B, N, T + 1]. Returns loss per token, and tokens.
+
+        `shown` is what each of the teachers looks at, float16 [B, C, D].
+        """
         worth = tf.ones(captions.shape[:2], tf.float32)
-        loss, tokens = self._step(tf.constant(grid), tf.constant(captions), worth, tf.constant(step))
+        grids = [tf.constant(one) for one in shown]
+        loss, tokens = self._step(tf.constant(grid), tf.constant(captions), worth, tf.constant(step), grids)
         return float(loss), int(tokens)
 
     def caption(self, grid: np.ndarray) -> np.ndarray:
@@ -141,12 +149,20 @@ class Trainer:
             for weight, array in zip(weights, held, strict=bool(held)):
                 weight.assign(array)
 
-    def _train(self, grid: tf.Tensor, captions: tf.Tensor, worth: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def _train(
+        self,
+        grid: tf.Tensor,
+        captions: tf.Tensor,
+        worth: tf.Tensor,
+        step: tf.Tensor,
+        shown: Sequence[tf.Tensor] = (),
+    ) -> tuple[tf.Tensor, ...]:
         drop = Dropout(self.dropout, self.params.seed, step)
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
         weights = self.variables
-        taught = said_by(self.teachers, self._features(grid), inputs, packing) if self.teachers else None
+        teachers = [teacher.decoder for teacher in self.teachers]
+        taught = said_by(teachers, shown, inputs, packing) if teachers else None
         with self.decoder.product.in_format(self.params.precision):
             with tf.GradientTape() as tape:
                 context = self.decoder.image(self._features(grid), drop)
@@ -186,15 +202,6 @@ class Trainer:
             self.decoder, self.decoder.image(self._features(grid)), 1, self.params.max_words, length_power=0.0
         )
         return ids[:, 0]
-
-
-def said_by(teachers: Sequence[Decoder], features: tf.Tensor, inputs: tf.Tensor, packing: Packing) -> tf.Tensor:
-    """The mean of what each of `teachers` thinks likely after each real token: probabilities [P, V].
-
-    As in Hinton et al. (2015), "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), at temperature 1.
-    """
-    chances = [tf.nn.softmax(t.softmax(t.hidden(t.image(features), inputs, packing))) for t in teachers]
-    return tf.add_n(chances) / float(len(chances))
 
 
 def bag_of_words(decoder: Decoder, context: Context, captions: tf.Tensor) -> tf.Tensor:

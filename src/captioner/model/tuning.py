@@ -6,7 +6,7 @@ there are no statistics that a small batch could spoil. Knows nothing of files, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ from captioner.model.arrays import rounded
 from captioner.model.decoder import Decoder
 from captioner.model.encoder import Encoder, assign, named
 from captioner.model.several import split
+from captioner.model.teaching import Teacher
 from captioner.model.training import Trainer, schedule
 from captioner.params import TrainParams
 
@@ -29,11 +30,18 @@ class Tuner(Trainer):
     objective = "finetune"
 
     def __init__(
-        self, decoder: Decoder, encoder: Encoder, params: TrainParams, dropout: float, steps_per_epoch: int
+        self,
+        decoder: Decoder,
+        encoder: Encoder,
+        params: TrainParams,
+        dropout: float,
+        steps_per_epoch: int,
+        teachers: Sequence[Teacher] = (),
     ) -> None:
         """Changes `encoder`'s weights. Raises BadParams when it has no such block."""
         assert params.finetune is not None, "the stage sees to it"
         self.decoder, self.encoder, self.dropout, self.finetune = decoder, encoder, dropout, params.finetune
+        self.teachers = teachers
         # The encoder computes in float32 in any case: scaled losses would be for the decoder alone.
         self.params = params.model_copy(update={"precision": "float32"})
         self.epochs, self.patience = self.finetune.epochs, self.finetune.patience

@@ -25,7 +25,7 @@ from captioner.text import Vocabulary
 
 if TYPE_CHECKING:
     from captioner.model.checkpoint import Checkpoint
-    from captioner.model.decoder import Decoder
+    from captioner.model.teaching import Teacher
     from captioner.model.training import Trainer
     from captioner.stages.pictures import Pictures
 
@@ -110,7 +110,7 @@ class Given:
     word_vectors: Path
     checkpoints: Path
     pictures: Pictures | None = None  # where the encoder is to learn
-    teachers: tuple[Mapping[str, np.ndarray], ...] = ()  # weights of the networks that teach
+    teachers: tuple[Teacher, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -148,11 +148,11 @@ def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) 
             trainer: Trainer = SelfCritical(decoder, params, given.steps, reward)
         elif phase == "finetune":
             assert given.pictures is not None, "train.py sees to it"
-            trainer = Tuner(decoder, given.pictures.encoder, params, given.decoder.dropout, given.steps)
+            encoder, dropout = given.pictures.encoder, given.decoder.dropout
+            trainer = Tuner(decoder, encoder, params, dropout, given.steps, given.teachers)
             given = replace(given, views=given.pictures)
         else:
-            teachers = [network_of(weights, given) for weights in given.teachers]
-            trainer = Trainer(decoder, params, given.decoder.dropout, given.steps, teachers)
+            trainer = Trainer(decoder, params, given.decoder.dropout, given.steps, given.teachers)
         checkpoint = Checkpoint(given.checkpoints / f"{member}-{phase}", trainer)
         own = [Epoch(**epoch) for epoch in checkpoint.restore()]
         for epoch in own:
@@ -167,13 +167,38 @@ def train_member(given: Given, member: int, history: list[Epoch], tracked: Run) 
     return Trained(weights_of(decoder), coverage, tuned)
 
 
-def network_of(weights: Mapping[str, np.ndarray], given: Given) -> Decoder:
-    """A network of the candidate's kind with `weights`."""
+def train_teacher(given: Given, member: int, history: list[Epoch], tracked: Run) -> Teacher:
+    """A network that people's captions alone have taught, through all phases, and what it looks at from now on."""
     from captioner.model.decoder import build_decoder
+    from captioner.model.teaching import Teacher
+    from captioner.stages.pictures import Encoded
 
+    plain = replace(given, params=given.params.model_copy(update={"distill": None}), teachers=())
+    trained = train_member(plain, member, history, tracked)
     decoder = build_decoder(given.decoder, len(given.vocabulary), given.channels)
-    load_weights(decoder, weights, "a teacher")
-    return decoder
+    load_weights(decoder, trained.weights, "a teacher")
+    rows = given.data.rows
+    if given.pictures is None:
+        return Teacher(decoder, lambda images: given.views.plain_grid(rows[images]))
+    seen = kept(Encoded(given.pictures), rows, given.checkpoints / f"{member}-seen.npy")
+    return Teacher(decoder, lambda images: seen[images])
+
+
+def kept(shown: Seen, rows: np.ndarray, file: Path) -> np.ndarray:
+    """float16 [N, C, D]: what is shown of each of the `rows`, in `file`, where it stays for a run that goes on."""
+    if not file.exists():
+        part = file.with_suffix(".part")
+        size = (len(rows), *shown.plain_grid(rows[:1]).shape[1:])
+        out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=size)
+        with track("what a teacher looks at", len(rows), "images") as progress:
+            for start in range(0, len(rows), 100):
+                grid = shown.plain_grid(rows[start : start + 100])
+                out[start : start + len(grid)] = grid
+                progress.advance(len(grid))
+        out.flush()
+        part.replace(file)
+    found: np.ndarray = np.load(file, mmap_mode="r")
+    return found
 
 
 def phases_of(params: TrainParams) -> list[str]:

@@ -3,10 +3,9 @@
 A network has one or more members, each trained alone from a seed of its own, in one phase (cross-entropy), two
 (self-critical training on CIDEr, from the first phase's best weights on) or three (between them the encoder's last
 blocks learn too, and the pictures take the place of the features). With ``train.distill``, networks that only teach
-are trained before it, from the seeds after its own. What people wrote of the training pictures is
-kept beside the weights, for export to rate captions by. After every epoch a checkpoint is
-written outside the DVC out; a run that was cut short goes on from it and ends with the same weights as one that was
-not.
+are trained before it in the same way, from the seeds after its own. What people wrote of the training pictures is
+kept beside the weights, for export to rate captions by. After every epoch a checkpoint is written outside the DVC out;
+a run that was cut short goes on from it and ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from captioner.paths import Paths
 from captioner.ports import Run, Tracker
 from captioner.progress import track
 from captioner.records import ImageRecord, read_manifest, write_json, write_text
-from captioner.stages.fitting import Data, Epoch, Given, Seen, Trained, Views, train_member
+from captioner.stages.fitting import Data, Epoch, Given, Seen, Trained, Views, train_member, train_teacher
 from captioner.text import Vocabulary, tokenize
 
 
@@ -129,19 +128,19 @@ def run(
         members: list[Trained] = []
         with ExitStack() as stack:
             packs = stack.enter_context(PackReader(paths.raw)) if params.finetune else None
-            for number in range(params.distill.teachers if params.distill else 0):
-                plain = replace(
-                    given, params=params.model_copy(update={"finetune": None, "distill": None}), teachers=()
-                )
-                teacher = train_member(plain, decoder_params.members + number, history, tracked)
-                given = replace(given, teachers=(*given.teachers, teacher.weights))
-            for number in range(decoder_params.members):
+            own = decoder_params.members
+            teachers = range(own, own + (params.distill.teachers if params.distill else 0))
+            for number in (*teachers, *range(own)):
                 if packs and params.finetune:
-                    # Each member begins with the published encoder.
+                    # Each network begins with the published encoder.
                     strength = params.finetune.strength
                     pictures = Pictures.open(paths, features.meta, manifest, weights, packs, strength)
                     given = replace(given, pictures=pictures)
-                members.append(train_member(given, number, history, tracked))
+                if number in teachers:
+                    teacher = train_teacher(given, number, history, tracked)
+                    given = replace(given, teachers=(*given.teachers, teacher))
+                else:
+                    members.append(train_member(given, number, history, tracked))
             arrays = numbered(one.weights for one in members)
             learned = [one.encoder for one in members if one.encoder is not None]
             tuned = given.pictures.tuned(learned, given.checkpoints / "encoder.npz") if given.pictures else None
@@ -155,8 +154,7 @@ def run(
         load_weights(network, arrays, candidate)
         folder = paths.trained(candidate)
         write_trained(folder, network, vocabulary, meta, params.max_words, encoder, memory)
-        own = [epoch for epoch in history if epoch.member < decoder_params.members]
-        best = max(own, key=lambda e: getattr(e, params.monitor))
+        best = max((e for e in history if e.member < own), key=lambda e: getattr(e, params.monitor))
         report = TrainReport(
             candidate=candidate,
             weights_digest=sha256_file(folder / "weights.npz"),
