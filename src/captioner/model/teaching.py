@@ -23,13 +23,13 @@ class Teacher:
     seen: Callable[[np.ndarray], np.ndarray]  # places among the training images [B] → float16 [B, C, D]
 
 
-def said_by(teachers: Sequence[Decoder], shown: Sequence[tf.Tensor], inputs: tf.Tensor, packing: Packing) -> tf.Tensor:
+def said_by(teachers: Sequence[Teacher], shown: Sequence[tf.Tensor], inputs: tf.Tensor, packing: Packing) -> tf.Tensor:
     """The mean of what `teachers` think likely after each real token, each of what it is shown [B, C, D].
 
     `inputs` [B, N, T] are the captions so far. Probabilities, [P, V].
     """
     chances = [
-        tf.nn.softmax(teacher.softmax(teacher.hidden(teacher.image(tf.cast(grid, tf.float32)), inputs, packing)))
-        for teacher, grid in zip(teachers, shown, strict=True)
+        tf.nn.softmax(one.softmax(one.hidden(one.image(tf.cast(grid, tf.float32)), inputs, packing)))
+        for one, grid in zip((teacher.decoder for teacher in teachers), shown, strict=True)
     ]
     return tf.add_n(chances) / float(len(chances))

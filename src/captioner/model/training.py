@@ -161,8 +161,7 @@ class Trainer:
         inputs, targets = captions[:, :, :-1], captions[:, :, 1:]
         packing = Packing.of(targets != PAD)
         weights = self.variables
-        teachers = [teacher.decoder for teacher in self.teachers]
-        taught = said_by(teachers, shown, inputs, packing) if teachers else None
+        taught = said_by(self.teachers, shown, inputs, packing) if self.teachers else None
         with self.decoder.product.in_format(self.params.precision):
             with tf.GradientTape() as tape:
                 context = self.decoder.image(self._features(grid), drop)
