@@ -78,6 +78,30 @@ class FakeTracker:
         return next((run for run in reversed(self.runs) if run.kept_tags.get(tag) == value), None)
 
 
+class Killed(Exception):
+    """What a `DyingTracker` raises."""
+
+
+class DyingTracker(FakeTracker):
+    """Ends whoever tells it the metrics of `step`, once it has noted them."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def start(self, name: str, tags: Mapping[str, str]) -> FakeRun:
+        started = super().start(name, tags)
+        metrics = started.metrics
+
+        def dying(values: Mapping[str, float], step: int | None = None) -> None:
+            metrics(values, step)
+            if step == self._step:
+                raise Killed
+
+        started.metrics = dying  # type: ignore[method-assign]
+        return started
+
+
 class FakeRegistry:
     """`ports.Registry`: versions of one or more models, their artifacts, and the runs' files of `tracker`."""
 

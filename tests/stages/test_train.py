@@ -17,7 +17,7 @@ from captioner.paths import Paths
 from captioner.records import read_json, read_manifest, write_manifest
 from captioner.stages import train
 from captioner.stages.fitting import Epoch, out_of_patience
-from tests.fakes import FakeTracker
+from tests.fakes import DyingTracker, FakeTracker, Killed
 from tests.local_aws import until
 from tests.tiny import decoder_params, train_params, write_data
 
@@ -80,24 +80,8 @@ def test_a_run_cut_short_ends_like_an_unbroken_one(
     run(data, decoder=decoder, **changes)
     unbroken = outs(data)
 
-    class Killed(Exception):
-        pass
-
-    class Dies(FakeTracker):
-        def start(self, name, tags):
-            started = super().start(name, tags)
-            metrics = started.metrics
-
-            def dying(values, step=None):
-                metrics(values, step)
-                if step == dies_after:
-                    raise Killed
-
-            started.metrics = dying
-            return started
-
     with pytest.raises(Killed):
-        run(data, Dies(), decoder=decoder, **changes)
+        run(data, DyingTracker(dies_after), decoder=decoder, **changes)
     assert list(data.checkpoints.rglob("checkpoint.npz"))
     run(data, decoder=decoder, **changes)
     assert outs(data) == unbroken

@@ -26,9 +26,10 @@ from captioner.paths import Paths
 from captioner.records import ImageRecord, read_json, read_manifest, write_bytes, write_manifest
 from captioner.settings import Settings
 from captioner.stages import evaluate, export, features, train
-from captioner.stages.fitting import phases_of
+from captioner.stages.fitting import kept, phases_of
 from captioner.trainparams import DistillParams
-from tests.fakes import FakeTracker
+from tests.disks import small_disk
+from tests.fakes import DyingTracker, Killed
 from tests.tiny import COLOURS, KINDS, decoder_params, train_params
 
 FILES = ("weights.npz", "encoder.npz")
@@ -152,30 +153,6 @@ def test_the_encoder_that_learned_is_the_artifacts(alone: tuple[Path, train.Trai
     assert read_json(trained / "decoder.json")["features"]["weights_digest"] == published.weights_digest
 
 
-class Killed(Exception):
-    pass
-
-
-class Dies(FakeTracker):
-    """A run that ends with `epoch`."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__()
-        self.epoch = epoch
-
-    def start(self, name, tags):
-        started = super().start(name, tags)
-        metrics = started.metrics
-
-        def dying(values, step=None):
-            metrics(values, step)
-            if step == self.epoch:
-                raise Killed
-
-        started.metrics = dying
-        return started
-
-
 @pytest.mark.timeout(600)
 def test_a_run_cut_short_again_and_again_while_the_encoder_learns_ends_like_an_unbroken_one(data: Paths) -> None:
     changes = {"objective": "scst", "scst": SCST, "ema": 0.9}
@@ -185,7 +162,7 @@ def test_a_run_cut_short_again_and_again_while_the_encoder_learns_ends_like_an_u
 
     for epoch in (3, 5):
         with pytest.raises(Killed):
-            run(data, Dies(epoch), **changes)
+            run(data, DyingTracker(epoch), **changes)
     run(data, **changes)
     assert outs(data) == unbroken
 
@@ -200,7 +177,7 @@ def test_teachers_look_at_pictures_as_they_are_with_encoders_of_their_own(data: 
     unbroken = outs(data)
 
     with pytest.raises(Killed):
-        run(data, Dies(6), **changes)
+        run(data, DyingTracker(6), **changes)
     (seen,) = data.checkpoints.rglob("1-seen.npy")
     learned = unpack_arrays(seen.parent / "1-finetune" / "checkpoint.npz")
     start = "best/encoder/"
@@ -213,10 +190,29 @@ def test_teachers_look_at_pictures_as_they_are_with_encoders_of_their_own(data: 
     np.testing.assert_allclose(np.load(seen), teachers.encode(tf.constant(pixels)), rtol=2e-3, atol=2e-3)
 
     with pytest.raises(Killed):
-        run(data, Dies(8), **changes)
+        run(data, DyingTracker(8), **changes)
     run(data, **changes)
     assert outs(data) == unbroken
     assert not list(data.checkpoints.rglob("*.*")), "a finished run leaves nothing of its teachers"
+
+
+class Shows:
+    """The same 4 KB of features of any picture."""
+
+    def plain_grid(self, rows: np.ndarray) -> np.ndarray:
+        return np.ones((len(rows), 2, 1024), np.float16)
+
+    def grid(self, rows: np.ndarray, seed: int, step: int) -> np.ndarray:
+        raise AssertionError("pictures as they are")
+
+
+def test_what_a_teacher_looks_at_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    rows = np.arange(250)
+    with small_disk(tmp_path / "disk", 500_000) as disk:
+        with pytest.raises(OSError, match="No space left"):
+            kept(Shows(), rows, disk / "seen.npy")
+        assert not (disk / "seen.npy").exists()
+    assert (kept(Shows(), rows, tmp_path / "seen.npy") == np.ones((250, 2, 1024))).all()
 
 
 def test_a_block_that_the_encoder_has_not_is_refused_by_name(data: Paths) -> None:

@@ -48,7 +48,8 @@ def cross_entropy(
         def gradient(worth: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Of the logits it is `off`, each row times its worth.
             off = chances - own * smoothing / softmax.units if smoothing else chances
-            off = off - share * taught if taught is not None else off
+            if taught is not None:
+                off -= share * taught
             off = tf.tensor_scatter_nd_sub(off, where, tf.fill(tf.shape(targets), own * (1.0 - smoothing)))
             of_hidden = softmax.product(off, kernel, transpose_b=True) * worth[:, None]
             of_kernel = softmax.product(tf.transpose(hidden * worth[:, None]), off)

@@ -5,7 +5,7 @@ Knows nothing of where a trained network is written, nor of the report on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,7 @@ import numpy as np
 
 from captioner.errors import BadData
 from captioner.featurestore.packed import PackedFeatures
+from captioner.featurestore.shards import npy_header
 from captioner.metrics import Scorer
 from captioner.model.trained import load_weights, weights_of
 from captioner.model.vectors import Coverage, start_from
@@ -188,17 +189,24 @@ def kept(shown: Seen, rows: np.ndarray, file: Path) -> np.ndarray:
     """float16 [N, C, D]: what is shown of each of the `rows`, in `file`, where it stays for a run that goes on."""
     if not file.exists():
         part = file.with_suffix(".part")
-        size = (len(rows), *shown.plain_grid(rows[:1]).shape[1:])
-        out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=size)
-        with track("what a teacher looks at", len(rows), "images") as progress:
-            for start in range(0, len(rows), 100):
-                grid = shown.plain_grid(rows[start : start + 100])
-                out[start : start + len(grid)] = grid
-                progress.advance(len(grid))
-        out.flush()
+        # Not through a memmap: a full disk would kill the process instead of being told.
+        with part.open("wb") as out:
+            for number, grid in enumerate(by_hundreds(shown, rows, "what a teacher looks at")):
+                if not number:
+                    out.write(npy_header((len(rows), *grid.shape[1:])))
+                out.write(grid.tobytes())
         part.replace(file)
     found: np.ndarray = np.load(file, mmap_mode="r")
     return found
+
+
+def by_hundreds(shown: Seen, rows: np.ndarray, name: str) -> Iterator[np.ndarray]:
+    """What is shown of each of the `rows`, float16 [up to 100, C, D] at a time, with a progress bar called `name`."""
+    with track(name, len(rows), "images") as progress:
+        for start in range(0, len(rows), 100):
+            grid = shown.plain_grid(rows[start : start + 100])
+            yield grid
+            progress.advance(len(grid))
 
 
 def phases_of(params: TrainParams) -> list[str]:

@@ -28,9 +28,8 @@ from captioner.packs import PackReader
 from captioner.params import DecoderParams, TrainParams
 from captioner.paths import Paths
 from captioner.ports import Run, Tracker
-from captioner.progress import track
 from captioner.records import ImageRecord, read_manifest, write_json, write_text
-from captioner.stages.fitting import Data, Epoch, Given, Seen, Trained, Views, train_member, train_teacher
+from captioner.stages.fitting import Data, Epoch, Given, Seen, Trained, Views, by_hundreds, train_member, train_teacher
 from captioner.text import Vocabulary, tokenize
 
 
@@ -223,13 +222,8 @@ def select(manifest: Sequence[ImageRecord], features: PackedFeatures, params: Tr
 
 def averages(shown: Seen, rows: np.ndarray) -> np.ndarray:
     """float32 [N, D]: what is shown of each of the `rows`, averaged over the grid."""
-    parts = []
-    with track("what is remembered", len(rows), "images") as progress:
-        for start in range(0, len(rows), 100):
-            grid = shown.plain_grid(rows[start : start + 100])
-            parts.append(grid.mean(axis=1, dtype=np.float32))
-            progress.advance(len(grid))
-    return np.concatenate(parts)
+    parts = by_hundreds(shown, rows, "what is remembered")
+    return np.concatenate([grid.mean(axis=1, dtype=np.float32) for grid in parts])
 
 
 def identity(params: TrainParams, decoder: DecoderParams, paths: Paths) -> str:
