@@ -1,8 +1,8 @@
 """Prints what trained candidates score on dev for each way of decoding: `export` in params.yaml is chosen by it.
 
 ``.venv/bin/python scripts/decoding.py CANDIDATE… [--beams 1 3 5] [--powers 0.5 0.8 1.1] [--neighbours 0 8]
-[--agreements 10 20] [--no-repeat 0 2] [--images N]`` in a project's folder, after training. Never on test. A beam of 1
-has no length power, and nothing to choose from.
+[--agreements 10 20] [--no-repeat 0 2] [--flip] [--images N]`` in a project's folder, after training. Never on test. A
+beam of 1 has no length power, and nothing to choose from.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--neighbours", nargs="+", type=int, default=[0], help="training pictures that have a say")
     parser.add_argument("--agreements", nargs="+", type=float, default=[15.0], help="how much they have")
     parser.add_argument("--no-repeat", nargs="+", type=int, default=[0], help="words in a row that are said once only")
+    parser.add_argument("--flip", action="store_true", help="look at mirror images, too")
     parser.add_argument("--images", type=int, help="the first so many of dev (default: all)")
     options = parser.parse_args(argv)
     try:
@@ -52,7 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             (name, *row)
             for name in names
             for row in decode(
-                app, app.paths.trained(name), options.beams, options.powers, votes, options.no_repeat, options.images
+                app,
+                app.paths.trained(name),
+                options.beams,
+                options.powers,
+                votes,
+                options.no_repeat,
+                options.images,
+                options.flip,
             )
         ]
     except CaptionerError as error:
@@ -80,8 +88,10 @@ def decode(
     votes: Sequence[tuple[int, float]],
     no_repeat: Sequence[int] = (0,),
     images: int | None = None,
+    flip: bool = False,
 ) -> Iterator[tuple[Way, Scores]]:
     """The dev scores of the network in `trained`. `votes`: (neighbours, agreement); they cost no search of their own.
+    `flip`: as params.yaml's `export` has it.
 
     Raises BadData when it or its data is missing.
     """
@@ -102,7 +112,7 @@ def decode(
     dev = select(manifest, features.ids, "dev")
     rows, scorer = np.array(dev.rows[:images]), Scorer(dev.references[:images])
     parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    with looking(app, trained, features, manifest) as grid:
+    with looking(app, trained, features, manifest, flip) as grid:
         grids = [grid(part) for part in parts]
 
     def search(grid: tf.Tensor, beam: tf.Tensor, power: tf.Tensor, once: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -129,21 +139,22 @@ def decode(
 
 @contextmanager
 def looking(
-    app: App, trained: Path, features: PackedFeatures, manifest: Sequence[ImageRecord]
+    app: App, trained: Path, features: PackedFeatures, manifest: Sequence[ImageRecord], flip: bool
 ) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """What the network in `trained` sees of rows of the manifest: data/features, or what its own encoder makes."""
+    """What the network in `trained` sees of rows of the manifest: data/features, or what its encoder makes of pictures
+    where that is another one, or is shown them both ways."""
     from captioner.model.encoder import load_encoder
     from captioner.model.trained import tuned_encoder
     from captioner.stages.pictures import Encoded, Pictures
 
     tuned = tuned_encoder(trained)
-    if tuned is None:
+    if tuned is None and not flip:
         yield features.rows
         return
     meta = features.meta
     encoder = load_encoder(meta.encoder, meta.layout, app.settings.weights, app.paths.home / "encoders", tuned)
     with PackReader(app.paths.raw) as packs:
-        yield Encoded(Pictures(encoder, manifest, packs, strength=0.0)).plain_grid
+        yield Encoded(Pictures(encoder, manifest, packs, strength=0.0), flip).plain_grid
 
 
 def table(rows: Sequence[tuple[str, Way, Scores]]) -> list[str]:

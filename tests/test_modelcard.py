@@ -79,6 +79,12 @@ def test_it_is_said_what_no_sentence_says_twice(card: dict[str, Any]) -> None:
     assert "a sentence in English, in which no 2 words in a row are said twice." in render(card)
 
 
+def test_it_is_said_who_is_shown_the_mirror_image_too(card: dict[str, Any]) -> None:
+    assert "mirror" not in render(card)
+    card["export"] |= {"flip": True}
+    assert "sees the picture and its mirror image, an LSTM" in render(card)
+
+
 def test_a_person_has_a_column_where_there_is_one(card: dict[str, Any]) -> None:
     assert "| a person" not in render(card)
     card["reports"]["evaluate"]["human"] = card["reports"]["evaluate"]["baseline"]

@@ -73,7 +73,7 @@ def make_tiny_artifact(folder: Path, kind: str = "attention") -> Path:
     return folder / "models" / "candidates" / kind / "exported" / "model.tar.gz"
 
 
-def write_tiny_model(paths: Paths, candidate: str, kind: str, seed: int = 1) -> Path:
+def write_tiny_model(paths: Paths, candidate: str, kind: str, seed: int = 1, flip: bool = False) -> Path:
     """The real export stage over an untrained decoder; returns its model.tar.gz."""
     from captioner.model.decoder import build_decoder
     from captioner.model.encoder import load_encoder
@@ -92,7 +92,7 @@ def write_tiny_model(paths: Paths, candidate: str, kind: str, seed: int = 1) -> 
     )
     decoder = build_decoder(decoder_params(kind, dropout=0.0), len(VOCABULARY), encoder.channels, seed)
     write_trained(paths.trained(candidate), decoder, VOCABULARY, features, max_words=8)
-    export.run(EXPORT, paths, candidate)
+    export.run(EXPORT.model_copy(update={"flip": flip}), paths, candidate)
     return paths.exported(candidate) / "model.tar.gz"
 
 

@@ -46,7 +46,8 @@ def render(card: Card) -> str:
         f"# The shipped model: `{card['candidate']}`, trained on {name}",
         "What `captioner caption photo.jpg` uses until a model of your own is champion. "
         f"A {'tuned' if _tuned(card) else 'frozen'} convolutional network "
-        f"({card['encoder']['encoder']}) sees the picture, {_writers(card)} a sentence in English{_rated(card)}.",
+        f"({card['encoder']['encoder']}) sees the picture{_both_ways(card)}, {_writers(card)} a sentence in "
+        f"English{_rated(card)}.",
         f"On the {report['images']:,} images of {name}'s {report['split']} split: **BLEU-4 {scores['bleu_4']:.1f}, "
         f"CIDEr {scores['cider']:.1f}**. `card.json` has everything on this page, and more, for machines.",
         "## What it is for",
@@ -74,6 +75,10 @@ def render(card: Card) -> str:
         _licences(card),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _both_ways(card: Card) -> str:
+    return " and its mirror image" if card["export"].get("flip") else ""
 
 
 def _writers(card: Card) -> str:

@@ -121,6 +121,7 @@ class ExportParams(Section):
         default=0, ge=0, le=100, description="training pictures whose captions rate its own; 0: none"
     )
     agreement: float = Field(default=0.0, ge=0, description="score += agreement (0 to 1) with their captions * this")
+    flip: bool = Field(default=False, description="whether the network also looks at each picture's mirror image")
 
     @model_validator(mode="after")
     def _top_fits(self) -> ExportParams:

@@ -103,6 +103,17 @@ class TestLite0:
         upper_left, upper_right, lower_left, lower_right = (float(corner.mean()) for corner in corners)
         assert upper_right > 3 * max(upper_left, lower_left, lower_right)
 
+    def test_both_ways_is_the_mean_with_what_is_seen_in_the_mirror_turned_back(
+        self, encoder: Encoder, photos: tf.Tensor
+    ) -> None:
+        mirrored = tf.image.flip_left_right(photos)
+        there, back = (encoder.encode(one).numpy().reshape(-1, 7, 7, 1280) for one in (photos, mirrored))
+        assert np.abs(there - back[:, :, ::-1]).mean() > 0.01  # the network itself does not see both alike
+        wanted = ((there + back[:, :, ::-1]) / 2).reshape(-1, 49, 1280)
+        np.testing.assert_allclose(encoder.encode_both_ways(photos), wanted, atol=1e-4)
+        turned = encoder.encode_both_ways(mirrored).numpy().reshape(-1, 7, 7, 1280)[:, :, ::-1]
+        np.testing.assert_allclose(turned.reshape(-1, 49, 1280), wanted, atol=1e-4)
+
     def test_pooled_is_the_mean_of_the_grid(self, encoder: Encoder, cache: Path, photos: tf.Tensor) -> None:
         pooled = load_encoder("efficientnet-lite0", "pooled", cache=cache)
         assert (pooled.cells, pooled.channels) == (1, 1280)

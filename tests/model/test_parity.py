@@ -94,7 +94,7 @@ class Both:
     max_words: int
     archive: Path
     artifact: Captioner
-    grid: np.ndarray  # of the golden images, as the feature store would have it
+    grid: np.ndarray  # of the golden images, as evaluation has it
     images: list[bytes]
     between_batches: float  # how far log probabilities may be apart when the batch is another one
 
@@ -130,9 +130,10 @@ def opened(paths: Paths, candidate: str, between_batches: float) -> Both:
     encoder = load_encoder(meta.encoder, meta.layout, None, paths.home / "encoders")
     images = [normalise(data, name) for name, data in golden_images().items()]
     pixels = tf.stack([decode_and_resize(tf.constant(image), encoder.image_size) for image in images])
-    grid = encoder.encode(pixels).numpy().astype(np.float16)
     archive = paths.exported(candidate) / "model.tar.gz"
     artifact = Captioner.load(archive, paths.unpacked)
+    encode = encoder.encode_both_ways if artifact.card["flip"] else encoder.encode
+    grid = encode(pixels).numpy().astype(np.float16)
     return Both(decoder, vocabulary, max_words, archive, artifact, grid, images, between_batches)
 
 

@@ -15,7 +15,7 @@ from captioner.errors import BadData
 from captioner.evaluation import EvaluationSet, select
 from captioner.featurestore.packed import PackedFeatures, write_packed
 from captioner.metrics import score
-from captioner.packs import PackWriter, digest
+from captioner.packs import PackReader, PackWriter, digest
 from captioner.params import EvaluateParams
 from captioner.paths import Paths
 from captioner.records import (
@@ -257,6 +257,22 @@ def test_with_a_real_artifact(paths: Paths) -> None:
     before = (paths.predictions("merge") / "predictions.jsonl").read_bytes()
     run(PARAMS, paths, "merge")
     assert (paths.predictions("merge") / "predictions.jsonl").read_bytes() == before
+
+
+def test_an_artifact_that_looks_at_mirror_images_is_shown_pictures(paths: Paths) -> None:
+    from captioner.model.captioner import Captioner
+    from tests.tiny import write_tiny_model
+
+    captioner = Captioner.load(write_tiny_model(paths, "merge", "merge", flip=True), paths.unpacked)
+    records = write_images(paths, 15, FeaturesMeta(**captioner.card["features"]))  # features of no picture
+    run(PARAMS, paths, "merge")
+    with PackReader(paths.raw) as packs:
+        pictures = {r.id: packs.read(r) for r in records if r.split == "test"}
+    wanted = captioner.caption(list(pictures.values()))
+    saved = read_predictions(paths.predictions("merge") / "predictions.jsonl")
+    assert [one.id for one in saved] == list(pictures)
+    found = [[c.log_probability for c in one.captions] for one in saved]
+    np.testing.assert_allclose(found, [[c.log_probability for c in row] for row in wanted], atol=1e-4)
 
 
 def test_images_without_references_are_counted(paths: Paths) -> None:

@@ -81,6 +81,7 @@ def test_the_card_says_where_the_model_comes_from(shipped_project: Path) -> None
         "no_repeat_ngram_size": 0,
         "neighbours": 0,
         "agreement": 0.0,
+        "flip": False,
     }
     assert card["seeds"] == {"train.seed": 1, "evaluate.seed": 0}
     assert card["metrics"]["test"] == card["reports"]["evaluate"]["scores"]

@@ -75,6 +75,11 @@ class Encoder(tf.Module):
         """float32 [B, image_size, image_size, 3], 0..255 → float32 [B, cells, channels]. The network normalises."""
         return self.arranged(self.network(images, training=False))
 
+    def encode_both_ways(self, images: tf.Tensor) -> tf.Tensor:
+        """As ``encode``, but the mean, cell by cell, of what is seen of the images and of their mirror images."""
+        plain, mirrored = tf.split(self.network(tf.concat([images, tf.reverse(images, [2])], 0), training=False), 2)
+        return self.arranged((plain + tf.reverse(mirrored, [2])) / 2)
+
     def arranged(self, grid: tf.Tensor) -> tf.Tensor:
         """What the network gives, [B, h, w, channels], as the layout wants it: [B, cells, channels]."""
         _, height, width, channels = grid.shape

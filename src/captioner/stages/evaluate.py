@@ -76,8 +76,8 @@ def run(params: EvaluateParams, paths: Paths, candidate: str) -> EvaluateReport:
     check_fit(captioner, features)
     saved = paths.predictions(candidate) / "predictions.jsonl"
     with PackReader(paths.raw) as packs:
-        # An encoder that was tuned together with its decoder has features of its own.
-        pictures = packs if captioner.card.get("tuned") else None
+        # An encoder that was tuned together with its decoder has features of its own, and so has a mirror image.
+        pictures = packs if captioner.card.get("tuned") or captioner.card.get("flip") else None
         write_predictions(saved, predict(captioner, features, test, params.batch, pictures))
         dev = score_dev(params, paths, candidate, captioner, manifest, features, pictures)
     return judge(params, paths, candidate, captioner.digest, test, features, read_predictions(saved), dev)
