@@ -81,7 +81,9 @@ def _trained(paths: Paths, shipped: Shipped, name: str) -> None:
     for file in (*FILES, ENCODER, MEMORY):
         if (shipped.folder / file).is_file():
             shutil.copyfile(shipped.folder / file, target / file)
-    write_json(paths.report("train", name), {**shipped.card["reports"]["train"], "candidate": name})
+    write_json(
+        paths.report("train", name), {**shipped.card["reports"]["train"], "candidate": name, "shipped": shipped.digest}
+    )
 
 
 def _made(paths: Paths, shipped: Shipped, name: str) -> bool:
@@ -89,11 +91,10 @@ def _made(paths: Paths, shipped: Shipped, name: str) -> bool:
     artifact = paths.exported(name) / "model.tar.gz"
     try:
         evaluated = read_json(paths.report("evaluate", name))["digest"]
-        trained = read_json(paths.report("train", name))["weights_digest"]
+        of = read_json(paths.report("train", name)).get("shipped")
     except CaptionerError:
         return False
-    same = trained == shipped.card["artifact"]["weights_digest"]
-    return same and artifact.is_file() and sha256_file(artifact) == evaluated
+    return of == shipped.digest and artifact.is_file() and sha256_file(artifact) == evaluated
 
 
 def _write(file: Path, value: dict[str, Any]) -> None:
