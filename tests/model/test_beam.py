@@ -22,8 +22,6 @@ class Table:
 
     vocabulary = WORDS
 
-    state_size = 1
-
     def initial(self, context, rows):
         zeros = tf.zeros([tf.shape(context["table"])[0], rows, 1])
         return zeros, zeros
@@ -110,6 +108,26 @@ def test_the_images_around_it_change_nothing(tables: np.ndarray) -> None:
     for image in range(len(tables)):
         alone, score = search(tables[image : image + 1], 3, 0.7)
         assert np.array_equal(alone[0], together[image])
+        np.testing.assert_allclose(score[0], scores[image], atol=1e-5)
+
+
+def test_images_that_are_done_leave_the_others_a_smaller_batch() -> None:
+    most, tables = 12, np.random.default_rng(8).normal(0, 2, (8, WORDS, WORDS)).astype(np.float32)
+    tables[:, 4:, END] = [[8.0]] * 5 + [[4.0]] * 2 + [[-50.0]]  # five stop soon, two later, one never
+    asked: list[int] = []
+
+    class Counting(Table):
+        def step(self, context, tokens, state):
+            asked.append(len(tokens))
+            return super().step(context, tokens, state)
+
+    ids, scores = beam_search(Counting(), {"table": tf.constant(tables)}, 3, most, 0.7)
+    assert len(asked) == most + 1
+    assert (asked[0], asked[-1]) == (8, 1)
+    assert asked == sorted(asked, reverse=True)
+    for image in range(8):
+        alone, score = beam_search(Table(), {"table": tf.constant(tables[image : image + 1])}, 3, most, 0.7)
+        assert np.array_equal(alone[0], ids[image])
         np.testing.assert_allclose(score[0], scores[image], atol=1e-5)
 
 

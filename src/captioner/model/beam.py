@@ -3,12 +3,13 @@
 Two sets per image, as in tensor2tensor's search: the `beam` best unfinished captions, and the `beam` best finished ones
 by log probability / length ** power, length counting the words and the end token (0 keeps the plain log probability).
 An image is done when no unfinished caption can still beat its worst finished one; that bound is exact, so the
-images around it in the batch change nothing. A caption that never ends is returned as it stands: there is
-always an answer.
+images around it in the batch change nothing. Whenever half of a batch is done, the others go on without it. A caption
+that never ends is returned as it stands: there is always an answer.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -51,29 +52,34 @@ def beam_search(
     summed over the words and the end token.
     """
     beam = tf.convert_to_tensor(beam, tf.int32)
-    batch = tf.shape(next(iter(context.values())))[0]
+    images = tf.shape(next(iter(context.values())))[0]
     length = max_words + 1
     forbidden = never_said(decoder.vocabulary)
     only_end = (1.0 - tf.one_hot(END, decoder.vocabulary)) * NEVER
     state = decoder.initial(context, beam)
     first = tf.where(tf.range(beam) == 0, 0.0, NEVER)
     alive = (
-        tf.fill([batch, beam, length], PAD),
-        tf.fill([batch, beam], START),
-        tf.tile(first[None], [batch, 1]),
+        tf.fill([images, beam, length], PAD),
+        tf.fill([images, beam], START),
+        tf.tile(first[None], [images, 1]),
         *state,
     )
-    done = (tf.fill([batch, beam, length], PAD), tf.fill([batch, beam], NEVER), tf.fill([batch, beam], NEVER))
+    done = (tf.fill([images, beam, length], PAD), tf.fill([images, beam], NEVER), tf.fill([images, beam], NEVER))
 
     def normalised(log_probability: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         return log_probability / tf.cast(words, tf.float32) ** length_power
 
-    def open_images(t: tf.Tensor, alive: Any, done: Any) -> tf.Tensor:
-        hope = normalised(alive[2][:, 0], tf.constant(length))
-        return (t < length) & tf.reduce_any(hope > done[2][:, -1])
+    def is_open(alive: Any, done: Any) -> tf.Tensor:
+        return normalised(alive[2][:, 0], tf.constant(length)) > done[2][:, -1]
 
-    def body(t: tf.Tensor, alive: Any, done: Any) -> Any:
+    def most_are_open(t: tf.Tensor, alive: Any, done: Any) -> tf.Tensor:
+        there = is_open(alive, done)
+        return (t < length) & (2 * tf.math.count_nonzero(there, dtype=tf.int32) > tf.size(there))
+
+    def say(context: Context, t: tf.Tensor, alive: Any, done: Any) -> Any:
+        """One more word of each caption."""
         ids, last, score, h, c = alive
+        batch = tf.shape(ids)[0]
         logits, (h, c) = decoder.step(context, last, (h, c))
         log_words = tf.nn.log_softmax(logits) + forbidden + tf.where(t == max_words, only_end, 0.0)
         if 0 < no_repeat <= max_words:
@@ -103,16 +109,28 @@ def beam_search(
         new_last = tf.gather(word, keep, batch_dims=1)
         return t + 1, (new_ids, new_last, alive_total, *new_state), (pool_ids, pool_total, pool_score)
 
-    shapes = (
-        tf.TensorShape([]),
-        (
-            tf.TensorShape([None, None, length]),
-            tf.TensorShape([None, None]),
-            tf.TensorShape([None, None]),
-            tf.TensorShape([None, None, decoder.state_size]),
-            tf.TensorShape([None, None, decoder.state_size]),
-        ),
-        (tf.TensorShape([None, None, length]), tf.TensorShape([None, None]), tf.TensorShape([None, None])),
-    )
-    _, _, done = tf.while_loop(open_images, body, (0, alive, done), shape_invariants=shapes)
-    return done[0], done[1]
+    def round_of(t: tf.Tensor, rows: tf.Tensor, alive: Any, done: Any, found: Any) -> Any:
+        """Words of the images `rows`, until half of them are done; what is found of each so far."""
+        here = {name: tf.gather(value, rows) for name, value in context.items()}
+        shapes = (tf.TensorShape([]), several(alive), several(done))
+        t, alive, done = tf.while_loop(most_are_open, partial(say, here), (t, alive, done), shape_invariants=shapes)
+        found = [
+            tf.tensor_scatter_nd_update(whole, rows[:, None], part) for whole, part in zip(found, done[:2], strict=True)
+        ]
+        rest = tf.where(is_open(alive, done))[:, 0]
+        alive = tuple(tf.gather(one, rest) for one in alive)
+        done = tuple(tf.gather(one, rest) for one in done)
+        return t, tf.gather(rows, rest), alive, done, tuple(found)
+
+    def several(tensors: Any) -> Any:
+        """Any number of images and of beams."""
+        return tuple(tf.TensorShape([None, None, *one.shape[2:]]) for one in tensors)
+
+    start = (0, tf.range(images), alive, done, done[:2])
+    found = tf.while_loop(
+        lambda t, rows, *_: (t < length) & (tf.size(rows) > 0),
+        round_of,
+        start,
+        shape_invariants=(tf.TensorShape([]), tf.TensorShape([None]), several(alive), several(done), several(done[:2])),
+    )[4]
+    return found[0], found[1]
