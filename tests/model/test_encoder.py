@@ -110,8 +110,8 @@ class TestLite0:
         there, back = (encoder.encode(one).numpy().reshape(-1, 7, 7, 1280) for one in (photos, mirrored))
         assert np.abs(there - back[:, :, ::-1]).mean() > 0.01  # the network itself does not see both alike
         wanted = ((there + back[:, :, ::-1]) / 2).reshape(-1, 49, 1280)
-        np.testing.assert_allclose(encoder.encode_both_ways(photos), wanted, atol=1e-4)
-        turned = encoder.encode_both_ways(mirrored).numpy().reshape(-1, 7, 7, 1280)[:, :, ::-1]
+        np.testing.assert_allclose(encoder.encode(photos, flip=True), wanted, atol=1e-4)
+        turned = encoder.encode(mirrored, flip=True).numpy().reshape(-1, 7, 7, 1280)[:, :, ::-1]
         np.testing.assert_allclose(turned.reshape(-1, 49, 1280), wanted, atol=1e-4)
 
     def test_pooled_is_the_mean_of_the_grid(self, encoder: Encoder, cache: Path, photos: tf.Tensor) -> None:

@@ -132,8 +132,7 @@ def opened(paths: Paths, candidate: str, between_batches: float) -> Both:
     pixels = tf.stack([decode_and_resize(tf.constant(image), encoder.image_size) for image in images])
     archive = paths.exported(candidate) / "model.tar.gz"
     artifact = Captioner.load(archive, paths.unpacked)
-    encode = encoder.encode_both_ways if artifact.card["flip"] else encoder.encode
-    grid = encode(pixels).numpy().astype(np.float16)
+    grid = encoder.encode(pixels, artifact.card["flip"]).numpy().astype(np.float16)
     return Both(decoder, vocabulary, max_words, archive, artifact, grid, images, between_batches)
 
 

@@ -177,7 +177,7 @@ def test_teachers_look_at_pictures_as_they_are_with_encoders_of_their_own(data: 
     unbroken = outs(data)
 
     with pytest.raises(Killed):
-        run(data, DyingTracker(8), **changes)
+        run(data, DyingTracker(6), **changes)
     (seen,) = data.checkpoints.rglob("1-seen.npy")
     learned = unpack_arrays(seen.parent / "1-finetune" / "checkpoint.npz")
     start = "best/encoder/"
@@ -189,6 +189,8 @@ def test_teachers_look_at_pictures_as_they_are_with_encoders_of_their_own(data: 
         pixels = np.stack([decode_and_resize(normalise(packs.read(row), row.id), 224).numpy() for row in training])
     np.testing.assert_allclose(np.load(seen), teachers.encode(tf.constant(pixels)), rtol=2e-3, atol=2e-3)
 
+    with pytest.raises(Killed):
+        run(data, DyingTracker(8), **changes)
     run(data, **changes)
     assert outs(data) == unbroken
     assert not list(data.checkpoints.rglob("*.*")), "a finished run leaves nothing of its teachers"

@@ -91,10 +91,10 @@ def _made(paths: Paths, shipped: Shipped, name: str) -> bool:
     artifact = paths.exported(name) / "model.tar.gz"
     try:
         evaluated = read_json(paths.report("evaluate", name))["digest"]
-        of = read_json(paths.report("train", name)).get("shipped")
+        made_of = read_json(paths.report("train", name)).get("shipped")
     except CaptionerError:
         return False
-    return of == shipped.digest and artifact.is_file() and sha256_file(artifact) == evaluated
+    return made_of == shipped.digest and artifact.is_file() and sha256_file(artifact) == evaluated
 
 
 def _write(file: Path, value: dict[str, Any]) -> None:

@@ -109,6 +109,10 @@ def beam_search(
         new_last = tf.gather(word, keep, batch_dims=1)
         return t + 1, (new_ids, new_last, alive_total, *new_state), (pool_ids, pool_total, pool_score)
 
+    def several(tensors: Any) -> Any:
+        """Any number of images and of beams."""
+        return tuple(tf.TensorShape([None, None, *one.shape[2:]]) for one in tensors)
+
     def round_of(t: tf.Tensor, rows: tf.Tensor, alive: Any, done: Any, found: Any) -> Any:
         """Words of the images `rows`, until half of them are done; what is found of each so far."""
         here = {name: tf.gather(value, rows) for name, value in context.items()}
@@ -121,10 +125,6 @@ def beam_search(
         alive = tuple(tf.gather(one, rest) for one in alive)
         done = tuple(tf.gather(one, rest) for one in done)
         return t, tf.gather(rows, rest), alive, done, tuple(found)
-
-    def several(tensors: Any) -> Any:
-        """Any number of images and of beams."""
-        return tuple(tf.TensorShape([None, None, *one.shape[2:]]) for one in tensors)
 
     start = (0, tf.range(images), alive, done, done[:2])
     found = tf.while_loop(

@@ -71,12 +71,13 @@ class Encoder(tf.Module):
     def preprocessing(self) -> str:
         return self.meta.preprocessing
 
-    def encode(self, images: tf.Tensor) -> tf.Tensor:
-        """float32 [B, image_size, image_size, 3], 0..255 → float32 [B, cells, channels]. The network normalises."""
-        return self.arranged(self.network(images, training=False))
+    def encode(self, images: tf.Tensor, flip: bool = False) -> tf.Tensor:
+        """float32 [B, image_size, image_size, 3], 0..255 → float32 [B, cells, channels]. The network normalises.
 
-    def encode_both_ways(self, images: tf.Tensor) -> tf.Tensor:
-        """As ``encode``, but the mean, cell by cell, of what is seen of the images and of their mirror images."""
+        With `flip` the mean, cell by cell, of what is seen of the images and, turned back, of their mirror images.
+        """
+        if not flip:
+            return self.arranged(self.network(images, training=False))
         plain, mirrored = tf.split(self.network(tf.concat([images, tf.reverse(images, [2])], 0), training=False), 2)
         return self.arranged((plain + tf.reverse(mirrored, [2])) / 2)
 

@@ -73,11 +73,10 @@ class Graph(tf.Module):
     def features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """[B] encoded images → [B, cells, channels] float16."""
         encoder = self._encode.it
-        encode = encoder.encode_both_ways if self.params.flip else encoder.encode
         images = tf.map_fn(
             lambda one: decode_and_resize(one, encoder.image_size), image_bytes, fn_output_signature=tf.float32
         )
-        return tf.cast(encode(images), tf.float16)
+        return tf.cast(encoder.encode(images, self.params.flip), tf.float16)
 
     def search(self, grid: tf.Tensor, beam: tf.Tensor | int) -> tuple[Context, tf.Tensor, tf.Tensor]:
         """[B, cells, channels] float16 → what the network sees of each image, and its captions [B, beam, T], best

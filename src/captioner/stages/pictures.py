@@ -90,10 +90,9 @@ class Encoded:
     """What the encoder, as it is now, makes of the same pictures (`flip`: both ways), float16 [B, cells, channels]."""
 
     def __init__(self, pictures: Pictures, flip: bool = False) -> None:
-        self._pictures = pictures
-        encode = pictures.encoder.encode_both_ways if flip else pictures.encoder.encode
+        self._pictures, encoder = pictures, pictures.encoder
         self._encode = tf.function(
-            lambda pixels: tf.cast(encode(pixels), tf.float16), reduce_retracing=True, autograph=False
+            lambda pixels: tf.cast(encoder.encode(pixels, flip), tf.float16), reduce_retracing=True, autograph=False
         )
 
     def plain_grid(self, rows: np.ndarray) -> np.ndarray:
