@@ -58,13 +58,33 @@ def test_an_unknown_error_is_still_one_of_ours(name: str | None) -> None:
 
 @pytest.mark.parametrize(("error", "plain"), [(GateFailed("No."), True), (ZeroDivisionError("bug"), False)])
 def test_only_bugs_show_a_traceback(error: Exception, plain: bool) -> None:
-    try:
-        raise error
-    except Exception:
-        record = logging.LogRecord("x", logging.ERROR, "f", 1, "Task failed: %r", (error,), sys.exc_info())
+    record = raised(error)
     assert Plain().filter(record)
     assert (record.exc_info is None) == plain
     assert (record.getMessage() == "No.") == plain
+
+
+def test_a_failure_is_told_once_and_not_of_the_task_the_flow_and_both_their_states() -> None:
+    gate, bug, end = GateFailed("It's no."), ZeroDivisionError("bug"), "Finished in state Failed"
+    failed = f"{end}({f'Task run encountered an exception GateFailed: {gate}'!r})"
+    crashed = f"{end}({f'Task run encountered an exception ZeroDivisionError: {bug}'!r})"
+    records = [raised(gate), plainly(failed), raised(gate), plainly(failed), raised(GateFailed("It's no."))]
+    records += [raised(bug), plainly(crashed), plainly("It's no.")]
+    one = Plain()
+    told = [record.getMessage() for record in records if one.filter(record)]
+    assert told == ["It's no.", end, end, "It's no.", "Task failed: ZeroDivisionError('bug')", crashed, "It's no."]
+
+
+def raised(error: Exception) -> logging.LogRecord:
+    """As Prefect logs what a task or a flow has raised."""
+    try:
+        raise error
+    except Exception:
+        return logging.LogRecord("x", logging.ERROR, "f", 1, "Task failed: %r", (error,), sys.exc_info())
+
+
+def plainly(message: str) -> logging.LogRecord:
+    return logging.LogRecord("x", logging.ERROR, "f", 1, message, (), None)
 
 
 def test_the_process_in_the_way_is_named_where_dvc_names_it() -> None:
