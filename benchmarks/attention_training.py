@@ -7,7 +7,7 @@ from typing import NamedTuple
 from benchmarks import material
 from benchmarks.peers import torch_attention
 from benchmarks.results import Result
-from benchmarks.rounds import race
+from benchmarks.rounds import MANY, race
 from benchmarks.torch_peer import MISSING
 from benchmarks.training import STEPS, Batch, compared, len_of, result, turn
 from captioner.params import DecoderParams, load_params
@@ -59,7 +59,7 @@ def against_torch(network: Network, ours: int, peers: int) -> Result:
         return loop.train(*batch, float(trainer.rate(step)))
 
     details = compared(batches, mine, theirs)
-    found = race({"peer": turn(theirs, batches[:peers]), "ours": turn(mine, batches[:ours])})
+    found = race({"peer": turn(theirs, batches[:peers]), "ours": turn(mine, batches[:ours])}, MANY)
     return result(network.name, PEER, GOAL, found, details, multiplications(network.decoder, batches[:ours]))
 
 

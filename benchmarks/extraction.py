@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import machine, material
 from benchmarks.peers import keras_encoder
 from benchmarks.results import Result
-from benchmarks.rounds import Ratio, once, race
+from benchmarks.rounds import MANY, Ratio, once, race
 from captioner import images
 from captioner.featurestore.extract import Extractor
 from captioner.model.captioner import Captioner
@@ -48,7 +48,8 @@ def run(ours: int = OURS, peers: int = PEERS) -> list[Result]:
         {
             "peer": lambda: float(len(one_by_one(peers))),
             **{name: work(extractor) for name, extractor in engines.items()},
-        }
+        },
+        MANY,
     )
     limits = machine.limits()
     size = np.mean([len(picture) for picture in data.values()])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 ROUNDS = 5
+MANY = 11  # where other users of the machine move a round by a quarter, and a round is short
 
 T = TypeVar("T")
 

@@ -160,9 +160,9 @@ def test_on_photos_of_a_package(shipped: Any) -> None:
 
 @pytest.fixture(scope="module")
 def on_flickr8k(shipped: Any, flickr8k: Path) -> Measured:
-    """Measured on every tenth photo of the test split."""
+    """Measured on every twentieth photo of the test split."""
     with zipfile.ZipFile(flickr8k / "Flickr8k_text.zip") as text:
-        test = sorted(text.read("Flickr_8k.testImages.txt").decode().split())[::10]
+        test = sorted(text.read("Flickr_8k.testImages.txt").decode().split())[::20]
         captions: dict[str, list[str]] = {}
         for line in text.read("Flickr8k.token.txt").decode().splitlines():
             key, caption = line.split("\t")
@@ -175,13 +175,13 @@ def on_flickr8k(shipped: Any, flickr8k: Path) -> Measured:
 
 @pytest.mark.timeout(900)
 def test_on_photos_of_flickr8k_a_dog_stays_a_dog(on_flickr8k: Measured) -> None:
-    hold(on_flickr8k, 100)
+    hold(on_flickr8k, 50)
 
 
 @pytest.mark.timeout(900)
-def test_on_photos_of_flickr8k_about_half_of_the_captions_stay_word_for_word(on_flickr8k: Measured) -> None:
+def test_on_photos_of_flickr8k_about_two_thirds_of_the_captions_stay_word_for_word(on_flickr8k: Measured) -> None:
     for one in on_flickr8k[0]:
-        assert one.changed <= 0.6, one  # measured: 0.5 at most; processors round differently
+        assert one.changed <= 0.5, one  # measured on 200: 0.37 at most; processors round differently
 
 
 @pytest.mark.timeout(600)

@@ -38,7 +38,6 @@ class NoRun:
 
     id = ""
     url = ""
-    url = ""
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
