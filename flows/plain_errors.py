@@ -1,4 +1,4 @@
-"""Errors that we raise on purpose are one sentence in Prefect's logs as well, told once; only bugs show a traceback."""
+"""Errors that we raise on purpose are one sentence in Prefect's logs as well; only bugs show a traceback."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ END = "Finished in state "
 class Plain(logging.Filter):
     """Replaces the traceback of a CaptionerError by its sentence.
 
-    Prefect tells it of the task, of the task's state, of the flow and of the flow's state. Here the first of these has
-    the sentence, and the states go by their names.
+    Prefect may tell it of the task, of the task's state, of the flow and of the flow's state. Here an exception that
+    was told of the task is not told of the flow again, and the states after it go by their names.
     """
 
     def __init__(self) -> None:

@@ -108,6 +108,9 @@ def test_what_cannot_pass_is_not_tried_again(tiny: Make, api: Any, kind: str, co
 
     assert ended.code == code
     assert "captioner: Too many rows are bad." in ended.output
+    # DVC shows the stage's command, and this one has the sentence in it.
+    told = [line for line in ended.output.splitlines() if "Too many rows" in line and '"error"' not in line]
+    assert len(told) == 3, "by the task's state, the flow and the command, and not again by the flow's state"
     assert "Traceback" not in ended.output
     run = api.last_run()
     assert run["state_name"] == "Failed"
